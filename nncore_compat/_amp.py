@@ -1,0 +1,60 @@
+"""The `amp` argument of Engine as arguments of torch.autocast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+DTYPES = {
+    'fp16': torch.float16,
+    'float16': torch.float16,
+    'bf16': torch.bfloat16,
+    'bfloat16': torch.bfloat16,
+}
+LABELS = {torch.float16: 'fp16', torch.bfloat16: 'bf16'}
+OPTIONS = ('enabled', 'dtype', 'cache_enabled')
+
+
+def parse(amp: Any) -> dict[str, Any]:
+    """Turn ``amp`` into keyword arguments of ``torch.autocast``, without touching the caller's.
+
+    Args:
+        amp: None, a bool, ``'fp16'``, ``'bf16'`` (or their long names), ``'none'``, or a dict of
+            autocast's options.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if amp is None or isinstance(amp, (bool, int)):
+        return {'enabled': bool(amp)}
+    if isinstance(amp, str):
+        if amp.lower() == 'none':
+            return {'enabled': False}
+        return {'enabled': True, 'dtype': _dtype(amp)}
+    if isinstance(amp, dict):
+        unknown = [key for key in amp if key not in OPTIONS]
+        if unknown:
+            raise TypeError(f'amp has unknown options {unknown}, accepted are {list(OPTIONS)}')
+        cfg = {'enabled': True, **amp}
+        if isinstance(cfg.get('dtype'), str):
+            cfg['dtype'] = _dtype(cfg['dtype'])
+        return cfg
+    raise TypeError(f"amp must be a bool, a dict, 'fp16', 'bf16' or 'none', but got {amp!r}")
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise TypeError(
+            f"Amp training only supports 'fp16' and 'bf16' data types, but got '{name}' "
+            f'(amp accepts {", ".join(map(repr, DTYPES))}, True, False, None and dicts)'
+        )
+    return DTYPES[name]
+
+
+def label(cfg: dict[str, Any], device_type: str) -> str | None:
+    """Name the type that autocast computes in on the device, None when it is off."""
+    if not cfg['enabled']:
+        return None
+    dtype = cfg.get('dtype') or torch.get_autocast_dtype(device_type)
+    return LABELS.get(dtype, str(dtype))

@@ -1,0 +1,98 @@
+"""Lightning's events as nncore's: who calls which hook, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback, Trainer
+
+from .. import _phases
+from . import private
+from .module import NEVER, StagesModule, passes_stop_iteration
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+
+class Dispatcher(Callback):
+    """Calls the engine's hooks, phase by phase.
+
+    ================================================  ==========================================
+    nncore                                            Lightning
+    ================================================  ==========================================
+    before_launch                                     on_train_start
+    after_stage of the stage before, new optimizer,   on_train_epoch_start
+    before_stage, before_train_epoch
+    before_train_iter, after_train_iter               on_train_batch_start, on_train_batch_end
+    after_train_epoch, whether to validate            the module's on_train_batch_end
+    before_val_epoch                                  the module's on_validation_start
+    before_val_iter, after_val_iter                   validation_step
+    after_val_epoch                                   the module's on_validation_epoch_end
+    last after_stage, after_launch                    on_train_end
+    ================================================  ==========================================
+
+    Args:
+        engine: The engine, which keeps all state but whether a stage and an epoch are open.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._stage_open = False
+        self._epoch = 0
+
+    def on_fit_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
+        private.start_at(trainer, self.engine.epoch, self.engine.iter)
+
+    @passes_stop_iteration
+    def on_train_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
+        self.engine._call_hook('before_launch')
+
+    @passes_stop_iteration
+    def on_train_epoch_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
+        engine = self.engine
+        if self._stage_open and engine._epochs_left <= 0:
+            _phases.close_stage(engine)
+            self._stage_open = False
+        if not self._stage_open:
+            _phases.open_stage(engine)
+            self._stage_open = True
+            exchange_optimizer(trainer)
+            engine._call_hook('before_stage')
+        _phases.enter_mode(engine, 'train')
+        private.resize_training(trainer, len(module.views['train']))
+        self._epoch = engine.epoch
+        engine._call_hook('before_train_epoch')
+
+    @passes_stop_iteration
+    def on_train_batch_start(  # type: ignore[override]
+        self, trainer: Trainer, module: StagesModule, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.engine._overrides('train_iter'):
+            self.engine._call_hook('before_train_iter')
+
+    @passes_stop_iteration
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, module: StagesModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.engine._overrides('train_iter'):
+            self.engine._call_hook('after_train_iter')
+            self.engine._iter += 1
+
+    @passes_stop_iteration
+    def on_train_epoch_end(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
+        # The loader had fewer batches than its length says, so no batch was the last one.
+        if self.engine.epoch == self._epoch and module.close_train_epoch():
+            trainer.check_val_every_n_epoch = NEVER
+            self.engine.val_epoch()
+
+    @passes_stop_iteration
+    def on_train_end(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
+        if self._stage_open:
+            _phases.close_stage(self.engine)
+        self.engine._call_hook('after_launch')
+
+
+def exchange_optimizer(trainer: Trainer) -> None:
+    """Give the running fit the optimizer that the engine has now."""
+    trainer.strategy.setup_optimizers(trainer)
+    trainer.strategy.setup_precision_plugin()

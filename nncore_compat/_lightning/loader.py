@@ -1,0 +1,48 @@
+"""A loader as Lightning may see it: a length, and batches on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+
+
+class LoaderView:
+    """Iterates one of the engine's loaders exactly when nncore would.
+
+    Lightning makes iterators early, and more of them than it uses; the loader's own iterator
+    (which draws random numbers and starts workers) is made at the first batch that is asked for.
+    There is no ``sampler`` to see: ``set_epoch`` is SamplerSeedHook's.
+
+    Args:
+        loader: Returns the loader. It is asked anew for each epoch.
+    """
+
+    def __init__(self, loader: Callable[[], Any]) -> None:
+        self._loader = loader
+        self._batches: Iterator[Any] = iter(())
+
+    def __len__(self) -> int:
+        # An empty epoch is run too, hooks and all, which Lightning would skip.
+        return max(1, len(self._loader()))
+
+    def __iter__(self) -> Iterator[Any]:
+        self._batches = self._iterate()
+        return self._batches
+
+    def rest(self) -> Iterable[Any]:
+        """Return the batches beyond ``len``; reading to the end lets workers stop."""
+        return self._batches
+
+    def _iterate(self) -> Iterator[Any]:
+        # Lightning validates under no_grad; a dataset is not to notice.
+        with torch.enable_grad():
+            batches = iter(self._loader())
+        while True:
+            with torch.enable_grad():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            yield batch

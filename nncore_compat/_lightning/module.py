@@ -1,0 +1,175 @@
+"""The stages of an engine as one LightningModule."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from .. import _phases
+from .._progress import ProgressBar
+from .loader import LoaderView
+from .private import Interrupted, resize_validation
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+F = TypeVar('F', bound=Callable[..., Any])
+
+# Any value but 1, so that monitoring callbacks wait for the validation.
+NEVER = 2**31
+
+
+def passes_stop_iteration(func: F) -> F:
+    """Let a StopIteration out of a user's code through the loops that take it for their own."""
+
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return func(*args, **kwargs)
+        except StopIteration as error:
+            raise Interrupted(error) from error
+
+    return wrapper  # type: ignore[return-value]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside a data-parallel wrapper: the strategy does what that did."""
+    return model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
+
+
+class StagesModule(LightningModule):
+    """Hands Lightning's steps to the engine, and the engine's optimizer to Lightning.
+
+    Args:
+        engine: The engine, which keeps all state.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.engine = engine
+        self.model = unwrapped(engine.model)
+        self.bar: ProgressBar | None = None
+        self.views = {
+            split: LoaderView(functools.partial(self._loader, split)) for split in ('train', 'val')
+        }
+        # Which split is tested is decided at launch.
+        self.views['test'] = LoaderView(lambda: engine.data_loader)
+
+    def _loader(self, split: str) -> Any:
+        return self.engine.data_loaders[split]
+
+    def train_dataloader(self) -> LoaderView:
+        return self.views['train']
+
+    def val_dataloader(self) -> LoaderView:
+        return self.views['val']
+
+    def test_dataloader(self) -> LoaderView:
+        return self.views['test']
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the current stage's optimizer; before the first stage, one that does nothing."""
+        optimizer = getattr(self.engine, 'optimizer', None)
+        return optimizer or torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.0)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Leave batches as they are on the CPU: nncore's models get what the loader made."""
+        if device.type == 'cpu':
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    @passes_stop_iteration
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        if self.engine._overrides('train_iter'):
+            self.engine.train_iter(batch)
+        else:
+            _phases.train_forward(self.engine, batch)
+
+    @passes_stop_iteration
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        # After all callbacks, and before Lightning looks whether to validate.
+        if self.trainer.is_last_batch:
+            self.close_train_epoch()
+
+    def close_train_epoch(self) -> bool:
+        """End the epoch, and have Lightning validate if it is due.
+
+        Returns:
+            Whether a validation is due that Lightning is to run.
+        """
+        engine = self.engine
+        for batch in self.views['train'].rest():
+            engine.train_iter(batch)
+        if not _phases.close_train_epoch(engine):
+            return False
+        engine.logger.info('Validating...')
+        if engine._overrides('val_epoch'):
+            engine.val_epoch()
+            return False
+        _phases.enter_mode(engine, 'val')
+        self.trainer.check_val_every_n_epoch = 1
+        resize_validation(self.trainer, len(self.views['val']))
+        return True
+
+    # Lightning validates under no_grad, nncore only the model: hooks may use gradients.
+    @torch.enable_grad()
+    @passes_stop_iteration
+    def on_validation_start(self) -> None:
+        self.trainer.check_val_every_n_epoch = NEVER
+        self.engine._call_hook('before_val_epoch')
+        self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
+
+    @torch.enable_grad()
+    @passes_stop_iteration
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.engine.val_iter(batch)
+        self.bar.update()  # type: ignore[union-attr]
+
+    @torch.enable_grad()
+    @passes_stop_iteration
+    def on_validation_epoch_end(self) -> None:
+        for batch in self.views['val'].rest():
+            self.validation_step(batch, -1)
+        self.engine._call_hook('after_val_epoch')
+
+    @torch.enable_grad()
+    @passes_stop_iteration
+    def on_test_start(self) -> None:
+        self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
+
+    @torch.enable_grad()
+    @passes_stop_iteration
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.engine.test_iter(batch)
+        self.bar.update()  # type: ignore[union-attr]
+
+    @torch.enable_grad()
+    @passes_stop_iteration
+    def on_test_epoch_end(self) -> None:
+        for batch in self.views['test'].rest():
+            self.test_step(batch, -1)
+
+    # Mode and gradients are the engine's and its hooks' alone.
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        pass
+
+    def on_validation_model_eval(self) -> None:
+        pass
+
+    def on_validation_model_train(self) -> None:
+        pass
+
+    def on_test_model_eval(self) -> None:
+        pass
+
+    def on_test_model_train(self) -> None:
+        pass

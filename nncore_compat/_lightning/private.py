@@ -1,0 +1,72 @@
+"""Every private name of Lightning that is used, in one place.
+
+Seen to exist and to mean the same from 2.4 to 2.6; `tests/test_private.py` asks the installed
+version for each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch.optim import Optimizer
+
+
+class Interrupted(BaseException):
+    """Carries an exception through Lightning that Lightning would swallow or turn into an exit."""
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(original)
+        self.original = original
+
+
+class UninterruptedTrainer(Trainer):
+    """A Trainer that lets a KeyboardInterrupt through, where Lightning's ends the process."""
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._run(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            raise Interrupted(error) from error
+
+
+def count_steps(trainer: Trainer) -> None:
+    """Let the next optimizer step count for ``trainer.global_step``.
+
+    The manual optimization loop listens to steps taken inside ``training_step`` only; nncore
+    steps after it.
+    """
+    trainer.fit_loop.epoch_loop.manual_optimization.on_run_start()
+
+
+def before_optimizer_step(trainer: Trainer, optimizer: Optimizer) -> None:
+    """Call ``on_before_optimizer_step`` of callbacks and module, as precision plugins do."""
+    plugin = trainer.precision_plugin
+    plugin._after_closure(trainer.lightning_module, optimizer)
+
+
+def start_at(trainer: Trainer, epoch: int, iteration: int) -> None:
+    """Set the counters of a fit that begins after ``epoch`` epochs of ``iteration`` batches."""
+    loop = trainer.fit_loop
+    for progress in (loop.epoch_progress.total, loop.epoch_progress.current):
+        progress.ready = progress.started = progress.processed = progress.completed = epoch
+    batches = loop.epoch_loop.batch_progress.total
+    batches.ready = batches.started = batches.processed = batches.completed = iteration
+    steps = loop.epoch_loop.manual_optimization.optim_step_progress.total
+    steps.ready = steps.completed = iteration
+    loop.epoch_loop._batches_that_stepped = iteration
+
+
+def resize_training(trainer: Trainer, batches: int) -> None:
+    """Tell the training loop the length of the epoch that begins: ``set_state`` may change it."""
+    loop = trainer.fit_loop
+    loop.max_batches = trainer.val_check_batch = batches
+    loop._combined_loader.limits = [batches]
+    loop._data_fetcher.length = batches
+
+
+def resize_validation(trainer: Trainer, batches: int) -> None:
+    """Tell the validation loop its length, if it has looked at its loader already."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    if loop._combined_loader is not None:
+        loop._max_batches = [batches]

@@ -1,0 +1,36 @@
+"""Keeps Lightning's tips and notices out of the user's log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+LOGGERS = ('lightning.pytorch', 'lightning.fabric', 'lightning')
+# Warnings about choices that are nncore's, or ours on purpose.
+MESSAGES = (
+    r'.*does not have many workers which may be a bottleneck.*',
+    r'.*returned 0 length.*',
+    r'.*is smaller than the logging interval.*',
+    r'Found .* module\(s\) in eval mode at the start of training.*',
+    r'.*`isinstance\(treespec, LeafSpec\)` is deprecated.*',
+    r'.*GPU available but not used.*',
+    r'.*MPS available but not used.*',
+)
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Silence Lightning's loggers and the warnings that do not apply, then put all back."""
+    levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in LOGGERS]
+    with warnings.catch_warnings():
+        for message in MESSAGES:
+            warnings.filterwarnings('ignore', message=message)
+        for logger, _ in levels:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in levels:
+                logger.setLevel(level)

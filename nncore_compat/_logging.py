@@ -1,0 +1,105 @@
+"""Loggers that look like nncore's, and that share its handlers where it is imported."""
+
+import logging
+import os
+import sys
+
+from ._nncore import loaded
+from .comm import is_main_process
+
+_PREFIX = '[%(asctime)s %(levelname)s]: '
+_DATE = '%Y-%m-%d %H:%M:%S'
+_COLORS = {
+    logging.DEBUG: 36,
+    logging.INFO: 32,
+    logging.WARNING: 33,
+    logging.ERROR: 31,
+    logging.CRITICAL: 35,
+}
+
+_known: list[logging.Logger] = []
+
+
+def _coloured(text: str, level: int) -> str:
+    env = os.environ
+    if env.get('ANSI_COLORS_DISABLED') or env.get('NO_COLOR'):
+        return text
+    if not env.get('FORCE_COLOR') and (env.get('TERM') == 'dumb' or not sys.stdout.isatty()):
+        return text
+    return f'\033[{_COLORS.get(level, 97)}m{text}\033[0m'
+
+
+class _ConsoleFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _coloured(_PREFIX % vars(record), record.levelno) + record.message
+
+
+def _set_up(logger: logging.Logger) -> None:
+    _known.append(logger)
+    logger.propagate = False
+    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    console = logging.StreamHandler(sys.stdout)
+    console.setFormatter(_ConsoleFormatter(_PREFIX + '%(message)s', _DATE))
+    logger.addHandler(console)
+
+
+def _writes_file(logger: logging.Logger) -> bool:
+    return any(
+        isinstance(handler, logging.FileHandler) and handler.baseFilename != os.devnull
+        for handler in logger.handlers
+    )
+
+
+def get_logger(
+    logger: logging.Logger | str | None = None, log_file: str | None = None
+) -> logging.Logger:
+    """Return a logger that writes to standard output, and to a file in the main process.
+
+    Args:
+        logger: A logger, which is returned as it is; a name; or None for the root logger.
+        log_file: The file to write to, unless the logger already writes to one.
+
+    Returns:
+        The logger.
+    """
+    if isinstance(logger, logging.Logger):
+        return logger
+    found = logging.getLogger(logger)
+    real = loaded('nncore.utils.logging', 'get_logger')
+    first = found not in (loaded('nncore.utils.logging', '_CACHED_LOGGERS') or _known)
+    if first and found not in _known:
+        if real is None:
+            _set_up(found)
+        else:
+            real(logger)
+            if not is_main_process():
+                found.setLevel(logging.ERROR)
+    if log_file is not None and is_main_process() and (first or not _writes_file(found)):
+        log_file = os.path.abspath(os.path.expanduser(log_file))
+        os.makedirs(os.path.dirname(log_file), exist_ok=True)
+        handler = logging.FileHandler(log_file, mode='w')
+        handler.setFormatter(logging.Formatter(_PREFIX + '%(message)s', _DATE))
+        found.addHandler(handler)
+    return found
+
+
+def log(
+    msg: str, logger: logging.Logger | str | None = None, log_level: int | str = logging.INFO
+) -> None:
+    """Log a message; without a logger use the first one that was set up, else print.
+
+    Args:
+        msg: The message.
+        logger: A logger, its name, or None.
+        log_level: A level of ``logging`` or its name.
+    """
+    level = logging.getLevelNamesMapping()[log_level] if isinstance(log_level, str) else log_level
+    if logger is None:
+        default = loaded('nncore.utils.logging', '_DEFAULT_LOGGER')
+        logger = default or (_known[0] if _known else None)
+    if logger is not None:
+        get_logger(logger).log(level, msg)
+    elif level > logging.INFO:
+        print(_coloured(logging.getLevelName(level) + ':', level), msg)
+    else:
+        print(msg)

@@ -1,0 +1,148 @@
+"""What nncore does at each point of a run, as functions of the engine; when is Lightning's part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from . import _stages, quirks
+from .builder import build_optimizer
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+def open_stage(engine: Engine) -> None:
+    """Announce the current stage, and give it its optimizer unless it is being resumed."""
+    cfg = engine.cur_stage['optimizer']
+    if isinstance(cfg, dict):
+        args = ', '.join(f'{k}: {v}' for k, v in cfg.items() if k != 'type')
+        name = f'{cfg["type"]}({args})'
+    else:
+        name = f'{cfg if isinstance(cfg, str) else type(cfg).__name__}()'
+    engine.logger.info(
+        f'Stage: {engine.stage + 1}, epochs: {engine.cur_stage["epochs"]}, optimizer: {name}'
+    )
+    engine._epochs_left = engine.cur_stage['epochs'] - engine.epoch_in_stage
+    if engine.epoch_in_stage == 0:
+        engine.optimizer = new_optimizer(engine)
+
+
+def new_optimizer(engine: Engine) -> torch.optim.Optimizer:
+    """Build the optimizer of the current stage over the parameters that are not frozen."""
+    return build_optimizer(
+        engine.cur_stage['optimizer'],
+        params=[p for p in engine.model.parameters() if p.requires_grad],
+        where=f'stages[{engine.stage}].optimizer',
+    )
+
+
+def close_stage(engine: Engine) -> None:
+    """End the current stage and move on to the next one."""
+    engine._call_hook('after_stage')
+    engine._stage += 1
+
+
+def enter_mode(engine: Engine, mode: str, split: str | None = None) -> None:
+    """Switch mode, model and dataset; ``split`` names the loader where it is not the mode's."""
+    engine._mode = mode
+    if mode == 'train':
+        engine.model.train()
+    else:
+        engine.model.eval()
+        engine.buffer.pop('_out', None)
+    engine.data_loader = engine.data_loaders[split or mode]
+    set_state = getattr(engine.data_loader.dataset, 'set_state', None)
+    if callable(set_state):
+        set_state(mode)
+
+
+def close_train_epoch(engine: Engine) -> bool:
+    """End a training epoch.
+
+    Returns:
+        Whether to validate now.
+    """
+    engine._call_hook('after_train_epoch')
+    in_stage = engine.epoch_in_stage + 1
+    engine._epoch += 1
+    engine._epochs_left -= 1
+    return _validation_due(engine, in_stage)
+
+
+def _validation_due(engine: Engine, in_stage: int) -> bool:
+    cfg = engine.cur_stage.get('validation')
+    if cfg is None or 'val' not in engine.data_loaders:
+        return False
+
+    def due(count: int) -> bool:
+        interval = cfg.get('interval', 0)
+        return interval > 0 and count > cfg.get('offset', 0) and count % interval == 0
+
+    # 0.4.7 asks after the counter has moved on, and at the end of a stage it has wrapped to 0.
+    if quirks.active('skip-stage-end-validation'):
+        return due(engine.epoch_in_stage)
+    if due(in_stage) and not due(engine.epoch_in_stage):
+        quirks.met(
+            'skip-stage-end-validation',
+            engine.logger,
+            f'validating the last epoch of stage {engine.stage + 1}',
+        )
+    return due(in_stage)
+
+
+def forward(engine: Engine, data: Any) -> dict[str, Any]:
+    """Run the model and check that it returned a dict."""
+    output = engine.model(data, mode=engine._mode, **engine._kwargs)
+    if not isinstance(output, Mapping):
+        raise TypeError(
+            f'{type(engine.model).__name__}.forward must return a dict with a loss, '
+            f"'_avg_factor' and optionally '_out', but got {type(output).__name__} "
+            f'(mode {engine._mode!r}, iter {engine.iter + 1})'
+        )
+    return output  # type: ignore[return-value]
+
+
+def train_forward(engine: Engine, data: Any) -> dict[str, Any]:
+    """Run the model on a training batch and keep what it returned."""
+    with engine._autocast():
+        output = forward(engine, data)
+        if engine.debug:
+            report_non_finite(engine, output.items())
+        engine.losses = {k: v for k, v in output.items() if 'loss' in k}
+        if 'loss' not in output:
+            engine.losses['loss'] = output['loss'] = sum(engine.losses.values())
+    remember(engine, output)
+    return output
+
+
+def report_non_finite(engine: Engine, named: Iterable[tuple[str, Any]]) -> None:
+    """Warn of Inf or NaN in any of the named tensors."""
+    for name, value in named:
+        if not torch.is_tensor(value):
+            continue
+        state = 'Inf' if torch.isinf(value).any() else 'NaN' if torch.isnan(value).any() else None
+        if state is not None:
+            engine.logger.warning(f'Iter [{engine.iter + 1}]: {state} detected in {name}')
+
+
+def eval_forward(engine: Engine, data: Any, sum_losses: bool) -> None:
+    """Run the model on a validation or test batch, in float32 and without gradients."""
+    with torch.no_grad():
+        output = forward(engine, data)
+    if sum_losses and 'loss' not in output and any('loss' in key for key in output):
+        output['loss'] = sum(v for k, v in output.items() if 'loss' in k)
+    remember(engine, output)
+
+
+def remember(engine: Engine, output: dict[str, Any]) -> None:
+    """Put the values of a model's output into the buffer."""
+    for key, value in output.items():
+        engine.buffer.update(key, value.detach().cpu() if torch.is_tensor(value) else value)
+
+
+def locate(engine: Engine) -> tuple[int, int]:
+    """Return the stage and the epoch within it that the engine's epoch belongs to."""
+    return _stages.locate(engine.stages, engine._epoch)

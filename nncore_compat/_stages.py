@@ -1,0 +1,196 @@
+"""Stage configs: defaults, checks before anything runs, and where an epoch lies in them."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+import logging
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+from ._nncore import parents
+from ._registry import find_known
+from .hooks.lr_updater import POLICIES
+
+DEFAULT_STAGES: list[dict[str, Any]] = [
+    {
+        'epochs': 5,
+        'optimizer': {'type': 'SGD', 'lr': 1e-2, 'momentum': 0.9, 'weight_decay': 1e-4},
+        'lr_schedule': {'type': 'iter', 'policy': 'cosine'},
+        'warmup': {'type': 'iter', 'policy': 'linear', 'steps': 500, 'ratio': 0.001},
+        'validation': {'interval': 1},
+    }
+]
+
+UNITS = ('epoch', 'iter')
+WARMUPS = ('linear', 'exp', 'constant')
+STAGE_KEYS = (
+    'epochs',
+    'optimizer',
+    'lr_schedule',
+    'warmup',
+    'validation',
+    'grad_clip',
+    'loss',
+)
+WARMUP_KEYS = ('type', 'policy', 'steps', 'step', 'ratio')
+# What the engine itself hands to a policy, on top of the config.
+POLICY_INPUTS = ('base_lr', 'progress', 'max_progress')
+
+
+def resolve(stages: Any) -> list[dict[str, Any]]:
+    """Return the list of stages to run; the caller's own list where one was given.
+
+    Raises:
+        TypeError, ValueError, KeyError: A stage is wrong; the message names the place.
+    """
+    if stages is None or (isinstance(stages, Sequence) and not len(stages)):
+        return copy.deepcopy(DEFAULT_STAGES)
+    if isinstance(stages, dict):
+        stages = [stages]
+    if not isinstance(stages, (list, tuple)):
+        raise TypeError(f'stages must be a dict, a list of dicts or None, but got {stages!r}')
+    for index, stage in enumerate(stages):
+        check(stage, f'stages[{index}]')
+    return stages  # type: ignore[return-value]
+
+
+def check(stage: Any, where: str) -> None:
+    """Refuse a stage that could not run to its end.
+
+    Args:
+        stage: The stage config.
+        where: Its place, e.g. ``stages[1]``.
+    """
+    if not isinstance(stage, dict):
+        raise TypeError(f'{where} must be a dict, but got {stage!r}')
+    for key in ('epochs', 'optimizer'):
+        if key not in stage:
+            raise KeyError(f'{where}.{key} is missing{_near(key, stage)}')
+    _check_count(stage['epochs'], f'{where}.epochs')
+    _check_optimizer(stage['optimizer'], f'{where}.optimizer')
+    for key, checker in (
+        ('lr_schedule', _check_schedule),
+        ('warmup', _check_warmup),
+        ('validation', _check_validation),
+    ):
+        cfg = stage.get(key)
+        if cfg is None:
+            continue
+        if not isinstance(cfg, dict):
+            raise TypeError(f'{where}.{key} must be a dict or None, but got {cfg!r}')
+        checker(cfg, f'{where}.{key}')
+    if stage.get('grad_clip') is not None and not isinstance(stage['grad_clip'], dict):
+        raise TypeError(f'{where}.grad_clip must be a dict or None, but got {stage["grad_clip"]!r}')
+
+
+def warn_typos(stages: Iterable[dict[str, Any]], logger: logging.Logger) -> None:
+    """Report keys that look like a misspelt one: unknown keys are allowed, hooks may read them."""
+    for index, stage in enumerate(stages):
+        _warn_keys(stage, STAGE_KEYS, f'stages[{index}]', logger)
+        schedule, warmup = stage.get('lr_schedule'), stage.get('warmup')
+        if schedule is not None:
+            accepted = ('type', 'policy', *inspect.signature(_policy(schedule, '')).parameters)
+            _warn_keys(schedule, accepted, f'stages[{index}].lr_schedule', logger)
+        if warmup is not None:
+            _warn_keys(warmup, WARMUP_KEYS, f'stages[{index}].warmup', logger)
+
+
+def locate(stages: Sequence[dict[str, Any]], epoch: int) -> tuple[int, int]:
+    """Return the stage that the epoch (counted from 0) belongs to, and the epoch within it.
+
+    Past the end it is ``(len(stages), 0)``.
+    """
+    for index, stage in enumerate(stages):
+        if epoch < stage['epochs']:
+            return index, epoch
+        epoch -= stage['epochs']
+    return len(stages), 0
+
+
+def _check_count(value: Any, where: str, minimum: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f'{where} must be an integer of at least {minimum}, but got {value!r}')
+    if value < minimum:  # type: ignore[operator]
+        raise ValueError(f'{where} must be at least {minimum}, but got {value!r}')
+
+
+def _check_optimizer(cfg: Any, where: str) -> None:
+    if isinstance(cfg, (dict, str)):
+        find_known(cfg, parents('optimizer'), 'optimizer', where)
+    elif not (hasattr(cfg, 'param_groups') and hasattr(cfg, 'step')):
+        raise TypeError(f'{where} must be an optimizer, a dict or a name, but got {cfg!r}')
+
+
+def _policy(cfg: dict[str, Any], where: str) -> Any:
+    name = cfg.get('policy')
+    policy = POLICIES.get(name)
+    if policy is None:
+        raise TypeError(
+            f'invalid lr policy: {name!r} ({where}.policy), expected one of {_names(POLICIES.keys())}'
+            f'{_near(name, POLICIES.keys())}'
+        )
+    return policy
+
+
+def _check_unit(cfg: dict[str, Any], where: str) -> None:
+    for key in ('type', 'policy'):
+        if key not in cfg:
+            raise KeyError(f'{where}.{key} is missing{_near(key, cfg)}')
+    if cfg['type'] not in UNITS:
+        raise ValueError(f'{where}.type must be one of {_names(UNITS)}, but got {cfg["type"]!r}')
+
+
+def _check_schedule(cfg: dict[str, Any], where: str) -> None:
+    _check_unit(cfg, where)
+    for name, parameter in inspect.signature(_policy(cfg, where)).parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        )
+        if needed and name not in POLICY_INPUTS and name not in cfg:
+            raise KeyError(
+                f'{where}.{name} is missing: lr policy {cfg["policy"]!r} needs it{_near(name, cfg)}'
+            )
+
+
+def _check_warmup(cfg: dict[str, Any], where: str) -> None:
+    _check_unit(cfg, where)
+    if cfg['policy'] not in WARMUPS:
+        raise TypeError(
+            f'invalid warm-up policy: {cfg["policy"]!r} ({where}.policy), '
+            f'expected one of {_names(WARMUPS)}{_near(cfg["policy"], WARMUPS)}'
+        )
+    steps = 'steps' if 'steps' in cfg else 'step'
+    if steps not in cfg:
+        raise KeyError(f'{where}.steps is missing: the number of epochs or iterations to warm up')
+    _check_count(cfg[steps], f'{where}.{steps}', minimum=0)
+
+
+def _check_validation(cfg: dict[str, Any], where: str) -> None:
+    for key in ('interval', 'offset'):
+        if key in cfg:
+            _check_count(cfg[key], f'{where}.{key}', minimum=0)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ', '.join(repr(name) for name in names)
+
+
+def _near(name: Any, names: Iterable[Any]) -> str:
+    close = difflib.get_close_matches(str(name), [str(n) for n in names], n=1)
+    return f'; did you mean {close[0]!r}?' if close else ''
+
+
+def _warn_keys(
+    cfg: dict[str, Any], accepted: Iterable[str], where: str, logger: logging.Logger
+) -> None:
+    accepted = list(accepted)
+    for key in cfg:
+        if key in accepted:
+            continue
+        close = difflib.get_close_matches(str(key), accepted, n=1, cutoff=0.8)
+        if close:
+            logger.warning(f'{where} has an unknown key {key!r}: did you mean {close[0]!r}?')

@@ -1,0 +1,65 @@
+"""Weights put into a model as far as they fit."""
+
+from typing import Any
+
+from torch import nn
+
+from ._logging import log
+from .comm import is_main_process
+
+
+def select(state_dict: dict[str, Any], keys: list[str] | str | None = None) -> dict[str, Any]:
+    """Return the weights under the names they have in an unwrapped model.
+
+    Args:
+        state_dict: The weights, maybe of a wrapped model.
+        keys: Names of the modules or parameters to keep; None for all.
+    """
+    if next(iter(state_dict), '').startswith('module.'):
+        state_dict = {name.removeprefix('module.'): v for name, v in state_dict.items()}
+    if keys is None:
+        return state_dict
+    heads = tuple(f'{key}.' for key in ([keys] if isinstance(keys, str) else keys))
+    return {name: v for name, v in state_dict.items() if f'{name}.'.startswith(heads)}
+
+
+def load_state_dict(
+    model: nn.Module, state_dict: dict[str, Any], strict: bool, warning: bool, logger: Any
+) -> None:
+    """Load weights; unlike torch's own method, load the rest where one shape differs.
+
+    Args:
+        model: The model.
+        state_dict: The weights.
+        strict: Whether to raise if something does not fit.
+        warning: Whether to log what does not fit.
+        logger: The logger, or its name.
+
+    Raises:
+        RuntimeError: If something does not fit and ``strict`` is set.
+    """
+    missing: list[str] = []
+    unexpected: list[str] = []
+    problems: list[str] = []
+    metadata = getattr(state_dict, '_metadata', None) or {}
+    # Modules may change the dict while they load.
+    state_dict = state_dict.copy()
+
+    for name, module in model.named_modules(remove_duplicate=False):
+        prefix = f'{name}.' if name else ''
+        module._load_from_state_dict(
+            state_dict, prefix, metadata.get(name, {}), True, missing, unexpected, problems
+        )
+
+    if unexpected:
+        problems.append(f"Unexpected keys in source state dict: {', '.join(unexpected)}\n")
+    if missing:
+        problems.append(f"Missing keys in source state dict: {', '.join(missing)}\n")
+    if not problems:
+        return
+    text = '\n'.join(['The model and loaded state dict do not match exactly\n', *problems])
+    if strict:
+        lines = '\n\t'.join(line for line in text.splitlines() if line)
+        raise RuntimeError(f'error in loading state dict for {type(model).__name__}:\n\t{lines}')
+    if warning and is_main_process():
+        log(text, logger=logger, log_level='WARNING')

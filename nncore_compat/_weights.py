@@ -1,0 +1,80 @@
+"""Checkpoints read from a file, a URL or torchvision's published weights."""
+
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch.hub import load_state_dict_from_url
+
+from .comm import is_main_process, sync
+
+
+def load_file(filename: str, map_location: Any, weights_only: bool) -> Any:
+    """Read a local file.
+
+    Args:
+        filename: The file.
+        map_location: Where the tensors go.
+        weights_only: Whether to refuse anything but tensors and plain data.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RuntimeError: If the file is damaged, no checkpoint, or refused.
+    """
+    try:
+        return torch.load(filename, map_location=map_location, weights_only=weights_only)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # torch.load has no common exception for damaged files: it raises whatever unpickling,
+        # the archive reader or the file system do.
+        raise RuntimeError(f'cannot read checkpoint {filename!r}: {error}') from error
+
+
+def load_url(url: str, **kwargs: Any) -> Any:
+    """Read a URL; the main process downloads it before the others look.
+
+    Args:
+        url: The URL.
+        **kwargs: Arguments of ``torch.hub.load_state_dict_from_url``.
+    """
+    try:
+        if is_main_process():
+            return load_state_dict_from_url(url, **kwargs)
+    finally:
+        sync()
+    return load_state_dict_from_url(url, **kwargs)
+
+
+def load_torchvision(name: str, **kwargs: Any) -> Any:
+    """Read the weights that torchvision publishes for a model.
+
+    Args:
+        name: The name of the model, or of weights such as 'ResNet50_Weights.IMAGENET1K_V2'.
+        **kwargs: Arguments of ``torch.hub.load_state_dict_from_url``.
+
+    Raises:
+        ImportError: If torchvision is missing or too old.
+        ValueError: If there is no such model.
+    """
+    try:
+        from torchvision import models
+        from torchvision.models import get_model_weights, get_weight, list_models
+    except ImportError as error:
+        raise ImportError(
+            f"'torchvision://{name}' needs torchvision 0.14 or later: pip install torchvision"
+        ) from error
+    try:
+        if '.' in name:
+            return load_url(get_weight(name).url, **kwargs)
+        weights = get_model_weights(name)
+    except ValueError as error:
+        near = get_close_matches(name, list_models(models))
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ''
+        raise ValueError(
+            f'torchvision has no model {name!r}: {hint}Accepted: a name from '
+            'torchvision.models.list_models()'
+        ) from error
+    # The name alone has always meant the first weights; DEFAULT moves to better ones.
+    first = getattr(weights, 'IMAGENET1K_V1', weights.DEFAULT)
+    return load_url(first.url, **kwargs)

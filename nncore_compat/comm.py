@@ -1,0 +1,210 @@
+"""Process-group queries and collectives that also work in a single process."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+P = ParamSpec('P')
+T = TypeVar('T')
+
+_LAUNCHERS = ('torch', 'elastic', 'slurm')
+_BACKENDS = ('nccl', 'gloo')
+_METHODS = ('spawn', 'fork', 'forkserver')
+
+
+def _check(name: str, value: Any, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        names = ', '.join(repr(a) for a in accepted)
+        raise ValueError(f'init_dist: unknown {name} {value!r}, accepted: {names}')
+
+
+def _slurm_master() -> str:
+    nodes = os.environ.get('SLURM_JOB_NODELIST') or os.environ.get('SLURM_NODELIST')
+    if nodes is None:
+        raise KeyError('init_dist: neither SLURM_JOB_NODELIST nor SLURM_NODELIST is set')
+    try:
+        command = ['scontrol', 'show', 'hostname', nodes]
+        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        return found[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise RuntimeError(
+            f'init_dist: scontrol found no host in node list {nodes!r} ({error}), set MASTER_ADDR'
+        ) from error
+
+
+def _export_slurm() -> None:
+    if 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _slurm_master()
+    os.environ.setdefault('MASTER_PORT', '29500')
+    for name, source in (
+        ('WORLD_SIZE', 'SLURM_NTASKS'),
+        ('RANK', 'SLURM_PROCID'),
+        ('LOCAL_RANK', 'SLURM_LOCALID'),
+    ):
+        os.environ[name] = os.environ[source]
+
+
+def init_dist(
+    launcher: str | None = None, backend: str = 'nccl', method: str = 'spawn', **kwargs: Any
+) -> str | None:
+    """Make the default process group from what the launcher left in the environment.
+
+    Args:
+        launcher: 'torch' (or 'elastic'), 'slurm', or None to find out.
+        backend: 'nccl' or 'gloo'; without CUDA it is always gloo.
+        method: Start method of child processes, set only where none is set yet.
+        **kwargs: Handed to ``torch.distributed.init_process_group``.
+
+    Returns:
+        Launcher and backend, such as 'torch (gloo)'; None if there is no launcher.
+
+    Raises:
+        ValueError: For an unknown launcher, backend or start method.
+    """
+    if launcher is not None:
+        _check('launcher', launcher, _LAUNCHERS)
+    _check('backend', backend, _BACKENDS)
+    _check('method', method, _METHODS)
+
+    launcher = launcher or get_launcher()
+    if launcher is None:
+        return None
+
+    if mp.get_start_method(allow_none=True) is None:
+        mp.set_start_method(method)
+
+    if launcher == 'slurm':
+        _export_slurm()
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    else:
+        backend = 'gloo'
+
+    if 'timeout' in kwargs:
+        # NCCL honours the timeout only when it waits in the calling thread.
+        os.environ['TORCH_NCCL_BLOCKING_WAIT'] = '1'
+
+    dist.init_process_group(backend, **kwargs)
+    return f'{launcher} ({backend})'
+
+
+def get_launcher() -> str | None:
+    """Return 'elastic', 'slurm' or None, whichever started this process."""
+    if is_elastic():
+        return 'elastic'
+    return 'slurm' if is_slurm() else None
+
+
+def is_elastic() -> bool:
+    """Tell whether torchrun (or the like) started this process as one of several."""
+    return int(os.environ.get('WORLD_SIZE', 0)) > 1
+
+
+def is_slurm() -> bool:
+    """Tell whether Slurm started this process as one of several."""
+    return int(os.environ.get('SLURM_NTASKS', 0)) > 1
+
+
+def is_distributed() -> bool:
+    """Tell whether a default process group exists."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def get_rank(group: dist.ProcessGroup | None = None) -> int:
+    """Return this process's rank in the group; 0 without a process group."""
+    return dist.get_rank(group) if is_distributed() else 0
+
+
+def get_world_size(group: dist.ProcessGroup | None = None) -> int:
+    """Return the number of processes in the group; 1 without a process group."""
+    return dist.get_world_size(group) if is_distributed() else 1
+
+
+def get_dist_info(group: dist.ProcessGroup | None = None) -> tuple[int, int]:
+    """Return rank and world size."""
+    return get_rank(group), get_world_size(group)
+
+
+def is_main_process() -> bool:
+    """Tell whether this process has rank 0."""
+    return get_rank() == 0
+
+
+def sync(group: dist.ProcessGroup | None = None) -> None:
+    """Wait until every process of the group is here."""
+    if get_world_size(group) > 1:
+        dist.barrier(group)
+
+
+def broadcast(data: Any = None, src: int = 0, group: dist.ProcessGroup | None = None) -> Any:
+    """Send any picklable object from one process to all.
+
+    Args:
+        data: The object; ignored everywhere but on ``src``.
+        src: The global rank that sends.
+        group: The process group, the default one if None.
+
+    Returns:
+        The object of ``src``.
+    """
+    if get_world_size(group) == 1:
+        return data
+    box = [data if dist.get_rank() == src else None]
+    dist.broadcast_object_list(box, src=src, group=group)
+    return box[0]
+
+
+def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
+    """Collect any picklable object from every process, on every process.
+
+    Args:
+        data: This process's object.
+        group: The process group, the default one if None.
+
+    Returns:
+        The objects in rank order.
+    """
+    world_size = get_world_size(group)
+    if world_size == 1:
+        return [data]
+    gathered: list[Any] = [None] * world_size
+    dist.all_gather_object(gathered, data, group=group)
+    return gathered
+
+
+def gather(
+    data: Any, dst: int = 0, group: dist.ProcessGroup | None = None
+) -> list[Any] | None:
+    """Collect any picklable object from every process, on one process.
+
+    Args:
+        data: This process's object.
+        dst: The global rank that receives.
+        group: The process group, the default one if None.
+
+    Returns:
+        The objects in rank order on ``dst``, None elsewhere.
+    """
+    world_size = get_world_size(group)
+    if world_size == 1:
+        return [data]
+    gathered: list[Any] | None = [None] * world_size if dist.get_rank() == dst else None
+    dist.gather_object(data, gathered, dst=dst, group=group)
+    return gathered
+
+
+def main_only(func: Callable[P, T]) -> Callable[P, T | None]:
+    """Decorate a function to do nothing and return None outside the main process."""
+
+    @wraps(func)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        return func(*args, **kwargs) if is_main_process() else None
+
+    return wrapper

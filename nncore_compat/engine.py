@@ -1,0 +1,544 @@
+"""Engine: configuration, hooks, and the launch of a run."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from . import _amp, _nncore, _phases, _stages, quirks
+from .buffer import Buffer
+from .builder import build_dataloader, build_hook, build_model
+from .comm import gather, get_world_size, is_distributed, is_main_process, sync
+from .hooks import ClosureHook, Hook
+from .hooks.base import meets_hook_defaults
+from .hooks.checkpoint import plain
+from .utils import get_checkpoint, load_checkpoint
+
+from ._logging import get_logger
+from ._progress import ProgressBar
+
+if TYPE_CHECKING:
+    from ._lightning.run import Run
+
+DEFAULT_HOOKS = [
+    'TimerHook',
+    'LrUpdaterHook',
+    'OptimizerHook',
+    'CheckpointHook',
+    'EvalHook',
+    'EventWriterHook',
+]
+
+
+class Engine:
+    """Train, validate and test a model in stages, with hooks doing everything else.
+
+    ::
+
+        before_launch
+        for stage in stages:
+            build the stage's optimizer; before_stage
+            for epoch in range(stage['epochs']):
+                before_train_epoch
+                for batch in data_loaders['train']:
+                    before_train_iter; forward; after_train_iter (backward, step, logs)
+                after_train_epoch (checkpoint)
+                if validation is due:
+                    before_val_epoch
+                    for batch in data_loaders['val']:
+                        before_val_iter; forward; after_val_iter
+                    after_val_epoch (evaluation)
+            after_stage
+        after_launch
+
+    A Lightning Trainer drives the loop: one fit for all stages.
+
+    Args:
+        model: A module, a config or a name. Its ``forward(data, mode=...)`` returns a dict of
+            losses, ``_avg_factor`` (number of samples in the batch) and optionally ``_out``
+            (what is collected for ``dataset.evaluate``).
+        data_loaders: ``dict(train=..., val=..., test=...)`` of loaders or configs, or a single
+            one. A missing ``val`` is taken from ``test`` and the other way round, else from
+            ``train``.
+        stages: One stage or a list: dicts of ``epochs``, ``optimizer`` and optionally
+            ``lr_schedule``, ``warmup``, ``validation``, ``grad_clip``, ``loss``.
+        hooks: More hooks: objects, configs or names.
+        buffer_size: Number of values kept per key in the buffer.
+        logger: A logger or its name.
+        work_dir: Where logs and checkpoints go; ``work_dirs/<time>`` if not given.
+        seed: Random seed of the loaders that are built from configs.
+        meta: Anything to keep with the engine.
+        amp: Automatic mixed precision: a bool, ``'fp16'``, ``'bf16'``, ``'none'`` or a dict of
+            ``torch.autocast`` options.
+        debug: Report Inf and NaN in outputs and gradients.
+        **kwargs: More arguments of ``build_model``.
+
+    Raises:
+        TypeError, ValueError, KeyError: An argument is wrong; the message names the place.
+    """
+
+    data_loader: Any
+    losses: dict[str, Any]
+    optimizer: torch.optim.Optimizer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ('train_epoch', 'run_stage'):
+            if name in vars(cls):
+                raise TypeError(
+                    f'{cls.__name__}.{name} would never be called: Lightning runs the loop over '
+                    'stages and epochs. Override train_iter, val_iter, val_epoch, test_iter or '
+                    'test_epoch, or use a hook'
+                )
+
+    def __init__(
+        self,
+        model: nn.Module | dict | str,
+        data_loaders: dict | str | Any,
+        stages: list[dict] | dict | None = None,
+        hooks: list | None = None,
+        buffer_size: int = 100000,
+        logger: logging.Logger | str | None = None,
+        work_dir: str | None = None,
+        seed: int | None = None,
+        meta: Any = None,
+        amp: dict | str | bool | None = None,
+        debug: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.model = build_model(model, **kwargs)
+        single = not isinstance(data_loaders, Mapping)
+        self.data_loaders = {
+            key: build_dataloader(loader, seed=seed)
+            for key, loader in _fill_loaders(data_loaders).items()
+        }
+        self.stages = _stages.resolve(stages)
+        self.amp_cfg = _amp.parse(amp)
+        self.hooks: OrderedDict[str, Hook] = OrderedDict()
+        self._notices: list[str] | None = []
+        self.register_hook(DEFAULT_HOOKS)
+        if is_distributed():
+            self.register_hook('SamplerSeedHook', before='OptimizerHook')
+        if hooks is not None:
+            self.register_hook(hooks)
+
+        time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
+        self.work_dir = work_dir or os.path.join('work_dirs', time_str)
+        self.logger = get_logger(
+            logger, log_file=os.path.join(str(self.work_dir), time_str + '.log')
+        )
+        _stages.warn_typos(self.stages, self.logger)
+        if single and not quirks.active('single-loader'):
+            quirks.met('single-loader', self.logger, 'taking the loader as the training loader')
+        for notice in self._notices or ():
+            self.logger.info(notice)
+        self._notices = None
+
+        self.buffer = Buffer(max_size=buffer_size, logger=self.logger)
+        self.meta = meta
+        self.debug = debug
+        self._kwargs: dict[str, Any] = {}
+        self._mode: str | None = None
+        self._run: Run | None = None
+        self.reset_states()
+
+    mode = property(lambda self: self._mode, doc="'train', 'val' or 'test'.")
+    stage = property(lambda self: self._stage, doc='The current stage, from 0.')
+    epoch = property(lambda self: self._epoch, doc='Epochs finished, over all stages.')
+    iter = property(lambda self: self._iter, doc='Training iterations finished.')
+    start_iter = property(lambda self: self._start_iter, doc='Where this run resumed.')
+    max_stages = property(lambda self: self._max_stages, doc='Number of stages.')
+    max_epochs = property(lambda self: self._max_epochs, doc='Number of epochs of all stages.')
+    max_iters = property(lambda self: self._max_iters, doc='Number of training iterations.')
+    kwargs = property(lambda self: dict(self._kwargs), doc='What launch hands to the model.')
+
+    @property
+    def cur_stage(self) -> dict[str, Any]:
+        """The config of the current stage; of the last one when all are done."""
+        return self.stages[min(self._stage, len(self.stages) - 1)]
+
+    @property
+    def epoch_in_stage(self) -> int:
+        """The epoch within its stage, from 0; past the end, the last stage's number of epochs."""
+        stage, epoch = _stages.locate(self.stages, self._epoch)
+        return epoch if stage < len(self.stages) else self.stages[-1]['epochs']
+
+    @property
+    def iter_in_stage(self) -> int:
+        """The training iteration within its stage, from 0."""
+        epochs = sum(stage['epochs'] for stage in self.stages[: self._stage])
+        return self._iter - len(self.data_loaders['train']) * epochs
+
+    @property
+    def iter_in_epoch(self) -> int:
+        """The training iteration within its epoch, from 0."""
+        return self._iter - len(self.data_loaders['train']) * self._epoch
+
+    @property
+    def trainer(self) -> Any:
+        """The Lightning Trainer of the last launch, None before."""
+        return self._run.trainer if self._run else None
+
+    @property
+    def lightning_module(self) -> Any:
+        """The LightningModule of the last launch, None before."""
+        return self._run.module if self._run else None
+
+    def get_amp_type(self) -> str | None:
+        """Return ``'fp16'`` or ``'bf16'``, None when mixed precision is off."""
+        return _amp.label(self.amp_cfg, self._device.type)
+
+    def reset_states(self) -> None:
+        """Go back to the first iteration, with an empty buffer."""
+        self.buffer.clear()
+        self._max_stages = len(self.stages)
+        self._max_epochs = sum(stage['epochs'] for stage in self.stages)
+        train = self.data_loaders.get('train', ())
+        self._max_iters = len(train) * self._max_epochs
+        self._start_iter = self._stage = self._epoch = self._iter = 0
+        self._epochs_left = 0
+
+    def register_hook(
+        self,
+        hook: list | Hook | dict | str,
+        before: str | None = None,
+        overwrite: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Register a hook or a list of hooks.
+
+        Args:
+            hook: A hook, its config or its name, or a list of them.
+            before: Name of the hook to insert it before; the end of the list if not given, or
+                the place of the hook that it overwrites.
+            overwrite: Whether it may replace a hook of the same name.
+            **kwargs: More arguments of the hook, when it is built.
+
+        Raises:
+            TypeError: It is no hook.
+            ValueError: The hook's name, or ``before``, is unknown.
+            KeyError: There is a hook of that name, and ``overwrite`` is False.
+        """
+        if isinstance(hook, (list, tuple)):
+            for h in hook:
+                self.register_hook(h, before=before, overwrite=overwrite, **kwargs)
+            return
+        if isinstance(hook, (dict, str)):
+            hook = build_hook(hook, **kwargs)
+        if not isinstance(hook, Hook):
+            raise TypeError(f"hook must be a Hook, a dict or a str, but got '{type(hook)}'")
+
+        names = list(self.hooks)
+        if hook.name in names and not overwrite:
+            raise KeyError(f"hook '{hook.name}' exists")
+        if before is not None and before not in names and before != hook.name:
+            raise ValueError(f"hook '{before}' not found, registered are {names}")
+
+        old = self.hooks.get(hook.name)
+        if isinstance(old, ClosureHook) and isinstance(hook, ClosureHook):
+            self._notice(f"'{hook.name}' replaces the one registered before: give it another name")
+        place = names.index(hook.name) if old is not None and before is None else len(names)
+        rest = [h for h in self.hooks.values() if h.name != hook.name]
+        if before is not None and before != hook.name:
+            place = [h.name for h in rest].index(before)
+        rest.insert(place, hook)
+        self.hooks.clear()
+        self.hooks.update((h.name, h) for h in rest)
+
+    def unregister_hook(self, hook: list | Hook | str) -> None:
+        """Unregister a hook or a list of hooks.
+
+        Args:
+            hook: A hook or its name, or a list of them.
+
+        Raises:
+            KeyError: It is not registered.
+        """
+        if isinstance(hook, (list, tuple)):
+            for h in hook:
+                self.unregister_hook(h)
+            return
+        name = hook.name if isinstance(hook, Hook) else hook
+        if name not in self.hooks:
+            raise KeyError(f"hook '{name}' not found, registered are {list(self.hooks)}")
+        del self.hooks[name]
+
+    def load_checkpoint(self, checkpoint: dict | str, **kwargs: Any) -> None:
+        """Load weights.
+
+        Args:
+            checkpoint: A dict, a file name, a URL or ``torchvision://<model_name>``.
+            **kwargs: ``strict``, ``warning``, ``keys`` of ``utils.load_checkpoint``.
+        """
+        load_checkpoint(
+            self.model, checkpoint, map_location=self._device, logger=self.logger, **kwargs
+        )
+        source = f' from {checkpoint}' if isinstance(checkpoint, str) else ''
+        self.logger.info(f'Loaded checkpoint{source}')
+
+    def resume(self, checkpoint: dict | str, **kwargs: Any) -> None:
+        """Go on where a checkpoint was saved: weights, counters and optimizer.
+
+        Args:
+            checkpoint: A dict, a file name or a URL.
+            **kwargs: ``strict``, ``warning``, ``keys`` of ``utils.load_checkpoint``.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            RuntimeError: It is no checkpoint of a training run.
+            KeyError: It has no optimizer.
+        """
+        name = checkpoint if isinstance(checkpoint, str) else 'the given dict'
+        if isinstance(checkpoint, str):
+            checkpoint = get_checkpoint(checkpoint, map_location=self._device)
+        meta = _resumable(checkpoint, name)
+
+        stages = plain(self.stages)
+        if stages != meta['stages']:
+            self.logger.warning(
+                'Stages in the engine and checkpoint are mismatched:'
+                f'\n\nCurrent stages: {stages}\n\nCheckpoint stages: {meta["stages"]}\n'
+            )
+        load_checkpoint(self.model, checkpoint, logger=self.logger, **kwargs)
+
+        self._epoch = meta['epoch']
+        self._iter = self._start_iter = meta['iter']
+        self._stage, in_stage = _stages.locate(self.stages, self._epoch)
+        if self._stage < self._max_stages:
+            self.optimizer = _phases.new_optimizer(self)
+            # At the start of a stage the saved state is that of the stage before.
+            if in_stage > 0 or self._epoch == 0:
+                self.optimizer.load_state_dict(checkpoint['optimizer'])
+        self.logger.info(
+            f'Resumed stage {min(self._stage + 1, self._max_stages)}, '
+            f'epoch {self._epoch}, iter {self._iter}'
+        )
+
+    def train_iter(self, data: Any) -> None:
+        """Run one training iteration; backward and step are OptimizerHook's.
+
+        Args:
+            data: A batch.
+        """
+        self._call_hook('before_train_iter')
+        _phases.train_forward(self, data)
+        self._call_hook('after_train_iter')
+        self._iter += 1
+
+    def val_iter(self, data: Any) -> None:
+        """Run one validation iteration.
+
+        Args:
+            data: A batch.
+        """
+        self._call_hook('before_val_iter')
+        _phases.eval_forward(self, data, sum_losses=True)
+        self._call_hook('after_val_iter')
+
+    def test_iter(self, data: Any) -> None:
+        """Run one test iteration.
+
+        Args:
+            data: A batch.
+        """
+        _phases.eval_forward(self, data, sum_losses=False)
+
+    def val_epoch(self) -> None:
+        """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden."""
+        _phases.enter_mode(self, 'val')
+        self._call_hook('before_val_epoch')
+        for data in ProgressBar(self.data_loader):
+            self.val_iter(data)
+        self._call_hook('after_val_epoch')
+
+    def test_epoch(self, split: str = 'test') -> None:
+        """Run the model over a split, collecting outputs in the buffer.
+
+        Args:
+            split: Key of ``data_loaders``.
+        """
+        _phases.enter_mode(self, 'test', split)
+        if self._run is not None and self._run.testing_through_lightning:
+            self._run.test()
+            return
+        for data in ProgressBar(self.data_loader):
+            self.test_iter(data)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Let the dataset evaluate the outputs that validation or testing has collected.
+
+        Returns:
+            What ``dataset.evaluate`` returned, on the main process; else an empty dict.
+
+        Raises:
+            KeyError: Nothing was collected: the model returned no ``_out``.
+        """
+        if '_out' not in self.buffer.keys():  # noqa: SIM118 (Buffer is no container)
+            raise KeyError(
+                "nothing to evaluate: the model returned no '_out' in "
+                f'{self._mode} mode (buffer holds {list(self.buffer.keys())})'
+            )
+        blobs = gather(self.buffer.pop('_out'))
+        output = {}
+        if is_main_process():
+            dataset = self.data_loader.dataset
+            interleaved = [value for values in zip(*blobs, strict=False) for value in values]
+            cfg = dict(self.cur_stage.get('validation') or {})
+            cfg.pop('interval', None)
+            cfg.pop('offset', None)
+            output = dataset.evaluate(interleaved[: len(dataset)], logger=self.logger, **cfg)
+        sync()
+        return output
+
+    def eval_mode(self, mode: bool | str) -> dict[str, Any]:
+        """Evaluate without training.
+
+        Args:
+            mode: True or ``'test'``, ``'val'``, or ``'both'``.
+
+        Returns:
+            The metrics by split.
+        """
+        splits: tuple[str, ...]
+        if isinstance(mode, bool):
+            splits = ('test',)
+        elif mode in ('val', 'test'):
+            splits = (mode,)
+        elif mode == 'both':
+            splits = ('val', 'test')
+        else:
+            raise ValueError(
+                f"eval mode '{mode}' not found, expected True, 'val', 'test' or 'both'"
+            )
+        output = {}
+        for split in splits:
+            self.logger.info(f'Inferencing on {split} split...')
+            self.test_epoch(split=split)
+            output[split] = self.evaluate()
+            if output[split]:
+                metrics = ', '.join(f'{k}: {v}' for k, v in output[split].items())
+                self.logger.info(f'Evaluation results on {split} split: {metrics}')
+            self.reset_states()
+        return output
+
+    def launch(self, eval: bool | str = False, **kwargs: Any) -> dict[str, Any] | None:
+        """Run all stages, or only an evaluation.
+
+        Args:
+            eval: True (the test split), ``'val'``, ``'test'`` or ``'both'``: evaluate only.
+            **kwargs: Arguments of the model's forward, beside ``mode``.
+
+        Returns:
+            The metrics when evaluating: for ``eval=True`` as the installed nncore returns them
+            (by split since 0.4.1; as documented, bare, without nncore), else by split.
+        """
+        from ._lightning.run import Run
+
+        self._kwargs = kwargs
+        self._run = Run(self)
+        if eval:
+            with self._run.evaluating():
+                output = self.eval_mode(eval)
+            bare = isinstance(eval, bool) and not _nncore.new_returns()
+            return output['test'] if bare else output
+
+        if 'train' not in self.data_loaders:
+            raise ValueError(
+                f'no loader for training: data_loaders has {list(self.data_loaders)}, '
+                "expected 'train' or a single loader"
+            )
+        self._meet_hook_defaults()
+        processes = f'{get_world_size()} processes' if is_distributed() else False
+        self.logger.info(
+            f'Distributed: {processes}, AMP: {self.get_amp_type()}, Debug: {self.debug}'
+        )
+        self.logger.info(
+            f'Launch engine, host: {getpass.getuser()}@{socket.gethostname()}, '
+            f'work_dir: {self.work_dir}'
+        )
+        if self._stage < self._max_stages:
+            self._run.fit()
+        else:  # Everything is done: Lightning would not even start.
+            self._call_hook('before_launch')
+            self._call_hook('after_launch')
+        return None
+
+    def _call_hook(self, name: str) -> None:
+        for hook in tuple(self.hooks.values()):
+            getattr(hook, name)(self)
+
+    def _overrides(self, name: str) -> bool:
+        return name in vars(self) or getattr(type(self), name) is not getattr(Engine, name)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, **self.amp_cfg)
+
+    def _backward(self, loss: torch.Tensor, sync: bool) -> None:
+        if self._run is not None and self._run.fitting:
+            self._run.backward(loss, sync)
+        else:
+            loss.backward()
+
+    def _step(self, scaler: torch.amp.GradScaler) -> None:
+        if self._run is not None and self._run.fitting:
+            self._run.step(scaler)
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+
+    @property
+    def _device(self) -> torch.device:
+        parameter = next(self.model.parameters(), None)
+        return torch.device('cpu') if parameter is None else parameter.device
+
+    def _notice(self, message: str) -> None:
+        # The logger is made after the hooks, so that bad input leaves no files behind.
+        if self._notices is not None:
+            self._notices.append(message)
+        else:
+            self.logger.info(message)
+
+    def _meet_hook_defaults(self) -> None:
+        names = [hook.name for hook in self.hooks.values() if meets_hook_defaults(hook)]
+        if names and not quirks.active('hook-defaults'):
+            quirks.met(
+                'hook-defaults',
+                self.logger,
+                f'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
+                f'{", ".join(names)}',
+            )
+
+
+def _fill_loaders(data_loaders: Any) -> dict[str, Any]:
+    if quirks.active('single-loader'):
+        single = 'train' not in data_loaders
+    else:
+        splits = ('train', 'val', 'test')
+        single = not isinstance(data_loaders, Mapping) or not any(s in data_loaders for s in splits)
+    loaders = {'train': data_loaders} if single else dict(data_loaders)
+    for split, other in (('val', 'test'), ('test', 'val')):
+        source = other if other in loaders else 'train'
+        if split not in loaders and source in loaders:
+            loaders[split] = loaders[source]
+    return loaders
+
+
+def _resumable(checkpoint: Any, name: str) -> dict[str, Any]:
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    if not isinstance(meta, Mapping) or not {'epoch', 'iter', 'stages'} <= set(meta):
+        raise RuntimeError(
+            f"cannot resume from {name}: expected a dict with 'meta' (epoch, iter, stages), "
+            "'state_dict' and 'optimizer'"
+        )
+    if 'optimizer' not in checkpoint:
+        raise KeyError(f'optimizer not found in the checkpoint ({name}): load_checkpoint takes it')
+    return dict(meta)

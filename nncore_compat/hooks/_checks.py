@@ -1,0 +1,29 @@
+"""Argument checks that several hooks share."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from .base import HOOK_NAMES
+
+
+def check_events(names: Iterable[Any], where: str) -> None:
+    """Raises a ValueError when one of the names is no event."""
+    for name in names:
+        if name in HOOK_NAMES:
+            continue
+        near = get_close_matches(str(name), HOOK_NAMES, n=1)
+        hint = f' Did you mean {near[0]!r}?' if near else ''
+        accepted = ', '.join(map(repr, HOOK_NAMES))
+        raise ValueError(f'unknown event {name!r} ({where}).{hint} Accepted: {accepted}')
+
+
+def check_count(value: Any, where: str) -> int:
+    """Returns a whole number of at least 1.
+
+    Raises:
+        ValueError: For anything else.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f'{where} must be a whole number of at least 1, but got {value!r}')
+    return value

@@ -1,0 +1,204 @@
+"""The hook interface: which events exist, and what a hook does when it defines none of them."""
+
+from abc import ABC
+from typing import Any
+
+from .. import quirks
+
+HOOK_NAMES = [
+    'before_launch',
+    'after_launch',
+    'before_stage',
+    'after_stage',
+    'before_epoch',
+    'after_epoch',
+    'before_iter',
+    'after_iter',
+    'before_train_epoch',
+    'after_train_epoch',
+    'before_val_epoch',
+    'after_val_epoch',
+    'before_train_iter',
+    'after_train_iter',
+    'before_val_iter',
+    'after_val_iter',
+]
+
+
+class Hook(ABC):
+    """Something the engine calls on events, each time with itself as the only argument.
+
+    A subclass defines the events it wants. `before_train_epoch` and `before_val_epoch` fall back
+    to `before_epoch`, the iteration events to `before_iter` and `after_iter`, and so on.
+
+    Args:
+        name: What the engine knows the hook by. Default: the name of the class.
+    """
+
+    # What the undefined three-word events call when the quirk 'hook-defaults' is active.
+    _late_target = 'after_iter'
+
+    def __init__(self, name: str | None = None) -> None:
+        self._name = name or type(self).__name__
+        # nncore 0.4.7 makes the defaults in a loop and all of them see its last name: that is the
+        # last event which the class leaves undefined, so it is found before anything is set here.
+        last = [event for event in _FALLBACKS if _is_default(self, event)][-1:]
+        self._late_target = _FALLBACKS[last[0]] if last else 'after_iter'
+
+    @property
+    def name(self) -> str:
+        """What the engine knows the hook by."""
+        return self._name
+
+    def __eq__(self, other: object) -> bool:
+        return self.name == other.name if isinstance(other, Hook) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f'{self.name}()'
+
+    def before_launch(self, engine: Any) -> None:
+        """Called once, before the first stage."""
+
+    def after_launch(self, engine: Any) -> None:
+        """Called once, after the last stage."""
+
+    def before_stage(self, engine: Any) -> None:
+        """Called before each stage, with its optimizer in place."""
+
+    def after_stage(self, engine: Any) -> None:
+        """Called after each stage."""
+
+    def before_epoch(self, engine: Any) -> None:
+        """Called before training and validation epochs that have no event of their own."""
+
+    def after_epoch(self, engine: Any) -> None:
+        """Called after training and validation epochs that have no event of their own."""
+
+    def before_iter(self, engine: Any) -> None:
+        """Called before training and validation iterations that have no event of their own."""
+
+    def after_iter(self, engine: Any) -> None:
+        """Called after training and validation iterations that have no event of their own."""
+
+    def before_train_epoch(self, engine: Any) -> None:
+        """Called before each training epoch."""
+        self._fall_back('before_epoch', engine)
+
+    def after_train_epoch(self, engine: Any) -> None:
+        """Called after each training epoch, before its validation."""
+        self._fall_back('after_epoch', engine)
+
+    def before_val_epoch(self, engine: Any) -> None:
+        """Called before each validation."""
+        self._fall_back('before_epoch', engine)
+
+    def after_val_epoch(self, engine: Any) -> None:
+        """Called after each validation."""
+        self._fall_back('after_epoch', engine)
+
+    def before_train_iter(self, engine: Any) -> None:
+        """Called before the model sees a training batch."""
+        self._fall_back('before_iter', engine)
+
+    def after_train_iter(self, engine: Any) -> None:
+        """Called when the losses of a training batch are known."""
+        self._fall_back('after_iter', engine)
+
+    def before_val_iter(self, engine: Any) -> None:
+        """Called before the model sees a validation batch."""
+        self._fall_back('before_iter', engine)
+
+    def after_val_iter(self, engine: Any) -> None:
+        """Called when the outputs of a validation batch are known."""
+        self._fall_back('after_iter', engine)
+
+    def _fall_back(self, event: str, engine: Any) -> None:
+        late = quirks.active('hook-defaults')
+        getattr(self, self._late_target if late else event)(engine)
+
+    def every_n_stages(self, engine: Any, n: int) -> bool:
+        """Whether the current stage is the n-th, 2n-th, ...; never for n below 1."""
+        return _every(engine.stage, n)
+
+    def every_n_epochs(self, engine: Any, n: int) -> bool:
+        """Whether the current epoch is the n-th, 2n-th, ... of the run."""
+        return _every(engine.epoch, n)
+
+    def every_n_iters(self, engine: Any, n: int) -> bool:
+        """Whether the current iteration is the n-th, 2n-th, ... of the run."""
+        return _every(engine.iter, n)
+
+    def every_n_epochs_in_stage(self, engine: Any, n: int) -> bool:
+        """Whether the current epoch is the n-th, 2n-th, ... of its stage."""
+        return _every(engine.epoch_in_stage, n)
+
+    def every_n_iters_in_stage(self, engine: Any, n: int) -> bool:
+        """Whether the current iteration is the n-th, 2n-th, ... of its stage."""
+        return _every(engine.iter_in_stage, n)
+
+    def every_n_iters_in_epoch(self, engine: Any, n: int) -> bool:
+        """Whether the current iteration is the n-th, 2n-th, ... of its epoch."""
+        return _every(engine.iter_in_epoch, n)
+
+    def first_epoch_in_stage(self, engine: Any) -> bool:
+        """Whether the current epoch is the first of its stage."""
+        return engine.epoch_in_stage == 0
+
+    def first_iter_in_stage(self, engine: Any) -> bool:
+        """Whether the current iteration is the first of its stage."""
+        return engine.iter_in_stage == 0
+
+    def first_iter_in_epoch(self, engine: Any) -> bool:
+        """Whether the current iteration is the first of its epoch."""
+        return engine.iter_in_epoch == 0
+
+    def last_epoch_in_stage(self, engine: Any) -> bool:
+        """Whether the current epoch is the last of its stage."""
+        return engine.epoch_in_stage + 1 == engine.cur_stage['epochs']
+
+    def last_iter_in_stage(self, engine: Any) -> bool:
+        """Whether the current iteration is the last of its stage."""
+        total = len(engine.data_loaders['train']) * engine.cur_stage['epochs']
+        return engine.iter_in_stage + 1 == total
+
+    def last_iter_in_epoch(self, engine: Any) -> bool:
+        """Whether the current iteration is the last of its epoch."""
+        return engine.iter_in_epoch + 1 == len(engine.data_loaders['train'])
+
+    def last_stage(self, engine: Any) -> bool:
+        """Whether the current stage is the last."""
+        return engine.stage + 1 == engine.max_stages
+
+    def last_epoch(self, engine: Any) -> bool:
+        """Whether the current epoch is the last of the run."""
+        return engine.epoch + 1 == engine.max_epochs
+
+    def last_iter(self, engine: Any) -> bool:
+        """Whether the current iteration is the last of the run."""
+        return engine.iter + 1 == engine.max_iters
+
+
+_FALLBACKS = {
+    event: f'{when}_{what}'
+    for event in HOOK_NAMES
+    if event.count('_') == 2
+    for when, _, what in [event.split('_')]
+}
+
+
+def meets_hook_defaults(hook: Hook) -> bool:
+    """Whether nncore 0.4.7 would call other methods of a hook than the documented ones."""
+    late = hook._late_target
+    return any(
+        short != late and not (_is_default(hook, short) and _is_default(hook, late))
+        for event, short in _FALLBACKS.items()
+        if _is_default(hook, event)
+    )
+
+
+def _is_default(hook: Hook, event: str) -> bool:
+    return event not in vars(hook) and getattr(type(hook), event) is getattr(Hook, event)
+
+
+def _every(count: int, n: int) -> bool:
+    return n > 0 and (count + 1) % n == 0

@@ -1,0 +1,94 @@
+"""Checkpoints after epochs."""
+
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..builder import HOOKS
+from ..comm import main_only
+from ..utils import save_checkpoint
+from .base import Hook
+
+
+@HOOKS.register()
+class CheckpointHook(Hook):
+    """Saves `epoch_<n>.pth` after every n-th epoch and after the last.
+
+    Args:
+        interval: Saves after every n-th epoch.
+        save_optimizer: Whether the optimizer's state is saved as well.
+        create_symlink: Whether `latest.pth` points to the newest file (not on Windows).
+        out: The folder. Default: the engine's `work_dir`.
+    """
+
+    def __init__(
+        self,
+        interval: int = 1,
+        save_optimizer: bool = True,
+        create_symlink: bool = False,
+        out: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._interval = interval
+        self._save_optimizer = save_optimizer
+        self._create_symlink = create_symlink
+        self._out = out
+
+    @main_only
+    def before_launch(self, engine: Any) -> None:
+        """Makes the folder."""
+        self._out = os.path.expanduser(engine.work_dir if self._out is None else self._out)
+        os.makedirs(self._out, exist_ok=True)
+
+    @main_only
+    def after_train_epoch(self, engine: Any) -> None:
+        """Saves the checkpoint, when it is time."""
+        if not self.last_epoch(engine) and not self.every_n_epochs(engine, self._interval):
+            return
+
+        name = f'epoch_{engine.epoch + 1}.pth'
+        path = os.path.join(self._out or '', name)
+        engine.logger.info(f'Saving checkpoint to {path}...')
+        save_checkpoint(
+            engine.model,
+            path,
+            optimizer=engine.optimizer if self._save_optimizer else None,
+            meta={
+                'epoch': engine.epoch + 1,
+                'iter': engine.iter,
+                'stages': [plain(stage) for stage in engine.stages],
+            },
+        )
+        if self._create_symlink:
+            _point(os.path.join(self._out or '', 'latest.pth'), name)
+
+
+def plain(value: Any) -> Any:
+    """Returns a config as data that `torch.load(weights_only=True)` accepts."""
+    if isinstance(value, torch.optim.Optimizer):
+        return {'type': type(value).__name__, **plain(value.defaults)}
+    if hasattr(value, 'to_dict'):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [plain(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or type(value) in (bool, int, float, str, torch.Tensor, torch.dtype):
+        return value
+    return repr(value)
+
+
+def _point(link: str, target: str) -> None:
+    """Makes a symbolic link, in place of an older one without a moment between them."""
+    if platform.system() == 'Windows':
+        return
+    new = f'{link}.{os.getpid()}.tmp'
+    os.symlink(target, new)
+    os.replace(new, link)

@@ -1,0 +1,126 @@
+"""Learning rate schedules and warm-up."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._registry import Registry
+from ..builder import HOOKS
+from .base import Hook
+
+POLICIES = Registry('policy')
+
+
+@POLICIES.register(name='step')
+def _step(
+    base_lr: float, progress: int, step: Sequence[int] | int, gamma: float = 0.1, **kwargs: Any
+) -> float:
+    if isinstance(step, int):
+        drops = progress // step
+    else:
+        drops = next((i for i, bound in enumerate(step) if progress < bound), len(step))
+    return base_lr * gamma**drops
+
+
+@POLICIES.register(name='cosine')
+def _cosine(
+    base_lr: float, progress: int, max_progress: int, target_lr: float = 0, **kwargs: Any
+) -> float:
+    height = 1 + math.cos(math.pi * (progress / max_progress))
+    return (base_lr - target_lr) * height * 0.5 + target_lr
+
+
+@POLICIES.register(name='exp')
+def _exp(base_lr: float, progress: int, gamma: float, **kwargs: Any) -> float:
+    return base_lr * gamma**progress
+
+
+@POLICIES.register(name='poly')
+def _poly(
+    base_lr: float,
+    progress: int,
+    max_progress: int,
+    power: float = 1,
+    min_lr: float = 0,
+    **kwargs: Any,
+) -> float:
+    left = 1 - progress / max_progress
+    return (base_lr - min_lr) * left**power + min_lr
+
+
+@POLICIES.register(name='inv')
+def _inv(base_lr: float, progress: int, gamma: float, power: float = 1, **kwargs: Any) -> float:
+    return base_lr * (gamma * progress + 1) ** (-power)
+
+
+@HOOKS.register()
+class LrUpdaterHook(Hook):
+    """Sets the learning rates as the stage's `lr_schedule` and `warmup` say.
+
+    `lr_schedule` is a dict of `type` ('epoch' or 'iter': when to update), `policy` and the
+    policy's own settings: `step` (step: a list of bounds or one period, gamma = 0.1), `cosine`
+    (target_lr = 0), `exp` (gamma), `poly` (power = 1, min_lr = 0), `inv` (gamma, power = 1).
+
+    `warmup` is a dict of `type`, `policy` ('linear', 'exp' or 'constant'), `steps` (or `step`: how
+    many epochs or iterations) and `ratio` (= 0.001: the fraction of the rate to begin with).
+
+    A warm-up by iteration starts from the base rate, not from the rate of a schedule by epoch,
+    which comes into force with the next epoch. A schedule by iteration overrides a warm-up by
+    epoch. An optimizer that serves in two stages keeps the base rate of the first.
+    """
+
+    def before_stage(self, engine: Any) -> None:
+        """Reads the stage's settings and notes the rates to begin with."""
+        self._schd_cfg: Mapping[str, Any] | None = engine.cur_stage.get('lr_schedule')
+        warmup = engine.cur_stage.get('warmup')
+        self._warm_cfg: dict[str, Any] | None = None
+        if warmup is not None:
+            steps = warmup['steps' if 'steps' in warmup else 'step']
+            self._warm_cfg = {'ratio': 0.001, **warmup, 'steps': steps}
+        for group in engine.optimizer.param_groups:
+            group.setdefault('base_lr', group['lr'])
+
+    def before_train_epoch(self, engine: Any) -> None:
+        """Sets the rates that change by epoch."""
+        self._update(engine, 'epoch', engine.epoch_in_stage, engine.cur_stage['epochs'])
+
+    def before_train_iter(self, engine: Any) -> None:
+        """Sets the rates that change by iteration."""
+        length = engine.cur_stage['epochs'] * len(engine.data_loader)
+        self._update(engine, 'iter', engine.iter_in_stage, length)
+
+    def _update(self, engine: Any, unit: str, progress: int, max_progress: int) -> None:
+        groups = engine.optimizer.param_groups
+        rates = [group['base_lr'] for group in groups]
+        changed = False
+
+        schedule = self._schd_cfg
+        if schedule is not None and schedule['type'] == unit:
+            policy = POLICIES.get(schedule['policy'])
+            settings = {**schedule, 'progress': progress, 'max_progress': max_progress}
+            rates = [policy(rate, **settings) for rate in rates]
+            changed = True
+
+        warmup = self._warm_cfg
+        if warmup is not None and warmup['type'] == unit and progress <= warmup['steps']:
+            if progress < warmup['steps']:
+                scale = self._warmup_scale(warmup, 1 - progress / warmup['steps'])
+                rates = [rate * scale for rate in rates]
+            changed = True
+
+        if changed:
+            for group, rate in zip(groups, rates, strict=True):
+                group['lr'] = rate
+
+    @staticmethod
+    def _warmup_scale(warmup: dict[str, Any], left: float) -> float:
+        policy, ratio = warmup['policy'], warmup['ratio']
+        if policy == 'linear':
+            return (ratio - 1) * left + 1
+        if policy == 'exp':
+            return ratio**left
+        if policy == 'constant':
+            return ratio
+        raise TypeError(
+            f"unknown warm-up policy {policy!r}. Accepted: 'linear', 'exp', 'constant'"
+        )

@@ -1,0 +1,32 @@
+"""Empties the memory cache of the accelerator."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..builder import HOOKS
+from ._checks import check_events
+from .base import Hook
+
+
+@HOOKS.register()
+class EmptyCacheHook(Hook):
+    """Gives cached accelerator memory back on the chosen events.
+
+    Args:
+        names: The events.
+
+    Raises:
+        ValueError: For an unknown event.
+    """
+
+    def __init__(self, names: Sequence[str] = []) -> None:
+        super().__init__()
+        check_events([names] if isinstance(names, str) else names, 'EmptyCacheHook.names')
+        for name in [names] if isinstance(names, str) else names:
+            setattr(self, name, self._empty_cache)
+
+    def _empty_cache(self, engine: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,128 @@
+"""Back propagation and the optimizer's step."""
+
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from ..builder import HOOKS
+from ._checks import check_count
+from .base import Hook
+
+
+@HOOKS.register()
+class OptimizerHook(Hook):
+    """Back-propagates the loss of every iteration and steps at the end of every window.
+
+    A stage's `loss` names the loss to use, its `grad_clip` holds the arguments of
+    `torch.nn.utils.clip_grad_norm_`.
+
+    Args:
+        interval: Length of the window in iterations; the last one of an epoch may be shorter.
+        coalesce: Accepted for nncore's sake: how gradients travel between processes is up to the
+            strategy.
+        bucket_size_mb: Accepted for the same reason.
+        grad_scale: Whether to scale the loss, or the arguments of `torch.amp.GradScaler`. Default:
+            with automatic mixed precision, where CUDA is available.
+
+    Raises:
+        ValueError: For an interval below 1.
+    """
+
+    scaler: torch.amp.GradScaler
+
+    def __init__(
+        self,
+        interval: int = 1,
+        coalesce: bool = True,
+        bucket_size_mb: int = -1,
+        grad_scale: dict[str, Any] | bool | None = None,
+    ) -> None:
+        super().__init__()
+        self._interval = check_count(interval, 'OptimizerHook.interval')
+        self._coalesce = coalesce
+        self._bucket_size_mb = bucket_size_mb
+        self._last_updated_iter = 0
+        self._grad_scale_cfg: dict[str, Any] = (
+            {'enabled': True, **grad_scale}
+            if isinstance(grad_scale, dict)
+            else {'enabled': grad_scale}
+        )
+
+    def before_launch(self, engine: Any) -> None:
+        """Makes the gradient scaler."""
+        cfg = dict(self._grad_scale_cfg)
+        if cfg['enabled'] is None:
+            cfg['enabled'] = engine.get_amp_type() is not None and torch.cuda.is_available()
+        self.scaler = torch.amp.GradScaler('cuda', **cfg)
+
+    def before_train_epoch(self, engine: Any) -> None:
+        """Begins a window."""
+        self._last_updated_iter = 0
+        engine.optimizer.zero_grad()
+
+    def after_train_iter(self, engine: Any) -> None:
+        """Back-propagates, and steps when the window is complete.
+
+        Raises:
+            KeyError: When the model did not return the stage's loss.
+        """
+        stepping = self.every_n_iters_in_epoch(
+            engine, self._interval
+        ) or self.last_iter_in_epoch(engine)
+        engine._backward(self.scaler.scale(_stage_loss(engine)), sync=stepping)
+        if not stepping:
+            return
+
+        window = engine.iter_in_epoch + 1 - self._last_updated_iter
+        self._last_updated_iter = engine.iter_in_epoch + 1
+        if window > 1:
+            for param in _with_grad(engine.model):
+                param.grad.data.div_(window)
+
+        clip = engine.cur_stage.get('grad_clip')
+        if clip is not None:
+            self.scaler.unscale_(engine.optimizer)
+            params = _with_grad(engine.model)
+            if params:
+                engine.buffer.update('grad_norm', clip_grad_norm_(params, **clip).item())
+
+        if engine.debug:
+            _report_bad_grads(engine)
+        if self.scaler.is_enabled():
+            engine.buffer.update('scale', self.scaler.get_scale())
+
+        engine._step(self.scaler)
+        engine.optimizer.zero_grad()
+
+    def after_train_epoch(self, engine: Any) -> None:
+        """Drops the gradients, so that none is left when hooks run the model."""
+        engine.optimizer.zero_grad()
+
+
+def _stage_loss(engine: Any) -> torch.Tensor:
+    key = engine.cur_stage.get('loss', 'loss')
+    if key not in engine.losses:
+        returned = ', '.join(map(repr, engine.losses))
+        raise KeyError(
+            f'loss {key!r} (stages[{engine.stage}].loss) is not among the losses '
+            f'that the model returned: {returned}'
+        )
+    return engine.losses[key]
+
+
+def _with_grad(model: torch.nn.Module) -> list[Any]:
+    return [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+
+
+def _report_bad_grads(engine: Any) -> None:
+    for name, param in engine.model.named_parameters():
+        if param.grad is None:
+            continue
+        values = param.grad.coalesce().values() if param.grad.is_sparse else param.grad
+        if values.numel() == 0:
+            continue
+        peak = values.abs().max()
+        kind = 'Inf' if torch.isinf(peak) else 'NaN' if torch.isnan(peak) else None
+        if kind is not None:
+            engine.logger.warning(f'Iter [{engine.iter + 1}]: {kind} detected in {name}')

@@ -1,0 +1,86 @@
+"""How long things take."""
+
+from datetime import timedelta
+from typing import Any
+
+from .._timer import Timer
+from ..builder import HOOKS
+from ..comm import main_only
+from .base import Hook
+
+
+@HOOKS.register()
+class TimerHook(Hook):
+    """Times data loading, iterations and the whole run on the main process, in seconds.
+
+    Buffer keys: `_data_time` (waiting for the batch), `_iter_time` (this iteration),
+    `_train_time` and `_val_time` (all iterations so far), `_total_time` (since the launch).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._total_timer = Timer()
+        self._iter_timer = Timer()
+        self._data_timer = Timer()
+        self._train_timer = Timer()
+        self._val_timer = Timer()
+
+    @main_only
+    def before_launch(self, engine: Any) -> None:
+        """Starts the clocks."""
+        self._total_timer.reset()
+        self._data_timer.reset()
+        for timer in (self._train_timer, self._val_timer):
+            timer.reset()
+            timer.pause()
+
+    @main_only
+    def after_launch(self, engine: Any) -> None:
+        """Logs the speed of training and the time of the run."""
+        total = self._total_timer.seconds()
+        train = self._train_timer.seconds()
+        hooks = total - train - self._val_timer.seconds()
+        iters = engine.iter - engine.start_iter
+
+        if iters > 0 and train > 0:
+            engine.logger.info(
+                f'Overall training speed: {iters} iterations in {_whole(train)} '
+                f'({train / iters:.4f} s/it)'
+            )
+        engine.logger.info(f'Done running in {_whole(total)} ({_whole(hooks)} on hooks)')
+
+    @main_only
+    def before_train_iter(self, engine: Any) -> None:
+        """Notes how long the batch took to come."""
+        self._before(engine, self._train_timer)
+
+    @main_only
+    def after_train_iter(self, engine: Any) -> None:
+        """Notes how long the iteration took."""
+        self._after(engine, '_train_time', self._train_timer)
+
+    @main_only
+    def before_val_iter(self, engine: Any) -> None:
+        """Notes how long the batch took to come."""
+        self._before(engine, self._val_timer)
+
+    @main_only
+    def after_val_iter(self, engine: Any) -> None:
+        """Notes how long the iteration took."""
+        self._after(engine, '_val_time', self._val_timer)
+
+    def _before(self, engine: Any, timer: Timer) -> None:
+        self._iter_timer.reset()
+        timer.resume()
+        engine.buffer.update('_data_time', self._data_timer.seconds())
+
+    def _after(self, engine: Any, key: str, timer: Timer) -> None:
+        self._data_timer.reset()
+        timer.pause()
+        engine.buffer.update('_total_time', self._total_timer.seconds())
+        engine.buffer.update('_iter_time', self._iter_timer.seconds())
+        engine.buffer.update(key, timer.seconds())
+
+
+def _whole(seconds: float) -> timedelta:
+    return timedelta(seconds=int(seconds))

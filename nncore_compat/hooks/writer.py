@@ -1,0 +1,316 @@
+"""Writers of metrics, and the hook that calls them."""
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from .._registry import Registry, build_known
+from ..builder import HOOKS
+from ..comm import get_world_size, is_main_process, main_only
+from ._checks import check_count
+from ._graph import add_graph
+from .base import Hook
+
+WRITERS = Registry('writer')
+
+_RECORDS = ('histogram', 'image', 'images', 'figure', 'video', 'audio', 'text')
+
+
+class Writer(ABC):
+    """Something that writes the values in the engine's buffer; used by `EventWriterHook`.
+
+    Keys that begin with an underscore are private; keys that end with one hold records of a type,
+    such as `samples_images_`.
+    """
+
+    def _collect_metrics(self, engine: Any, window_size: int) -> dict[str, Any]:
+        metrics: dict[str, Any] = {
+            'mode': engine.mode,
+            'epoch': engine.epoch,
+            'iter': engine.iter_in_epoch,
+        }
+        if engine.mode != 'train':
+            return metrics
+
+        rates = []
+        for group in engine.optimizer.param_groups:
+            rate = round(group['lr'], 8 if group['lr'] < 1e-4 else 5)
+            rates.append({group['name']: rate} if 'name' in group else rate)
+        metrics['lr'] = rates[0] if len(rates) == 1 else rates
+
+        metrics['epoch'] += 1
+        metrics['iter'] += 1
+        for name, key in (('time', '_iter_time'), ('data_time', '_data_time')):
+            if key in engine.buffer.keys():
+                metrics[name] = engine.buffer.mean(key, window_size=window_size)
+        return metrics
+
+    @abstractmethod
+    def write(self, engine: Any, window_size: int) -> None:
+        """Writes averages over the latest iterations."""
+
+    def open(self, engine: Any) -> None:
+        """Called at the launch."""
+
+    def close(self, engine: Any) -> None:
+        """Called at the end of the run."""
+
+
+@WRITERS.register()
+class CommandLineWriter(Writer):
+    """Writes a line to the engine's logger."""
+
+    def write(self, engine: Any, window_size: int) -> None:
+        """Writes the line; in training, every process takes part."""
+        metrics = self._collect_metrics(engine, window_size)
+        length = len(engine.data_loader)
+
+        if engine.mode == 'train':
+            line = f'Epoch [{metrics["epoch"]}][{metrics["iter"]}/{length}] lr: {metrics["lr"]}'
+            if '_total_time' in engine.buffer.keys():
+                total = engine.buffer.latest('_total_time')
+                done = engine.iter + 1 - engine.start_iter
+                left = engine.max_iters - engine.iter - 1
+                line += f', eta: {timedelta(seconds=int(left * total / done))}'
+            for key in ('time', 'data_time'):
+                if key in metrics:
+                    line += f', {key}: {metrics[key]:.3f}'
+            memory = _peak_memory(engine.model)
+            if memory is not None:
+                line += f', memory: {memory}'
+        else:
+            line = f'Epoch ({engine.mode}) [{metrics["epoch"]}][{length}]'
+
+        if is_main_process():
+            values = [f'{k}: {v:.4f}' for k, v in _scalars(engine.buffer, window_size)]
+            if values:
+                line += (' ' if line.endswith(']') else ', ') + ', '.join(values)
+            engine.logger.info(line)
+
+
+@WRITERS.register()
+class JSONWriter(Writer):
+    """Writes a line of JSON to a file in the engine's `work_dir`.
+
+    Args:
+        filename: Name of the file.
+    """
+
+    def __init__(self, filename: str = 'metrics.json') -> None:
+        self._filename = filename
+
+    def open(self, engine: Any) -> None:
+        """Makes the folder."""
+        os.makedirs(os.path.expanduser(engine.work_dir), exist_ok=True)
+
+    @main_only
+    def write(self, engine: Any, window_size: int) -> None:
+        """Appends the line."""
+        metrics = self._collect_metrics(engine, window_size)
+        metrics.update(_scalars(engine.buffer, window_size))
+        path = os.path.join(os.path.expanduser(engine.work_dir), self._filename)
+        line = json.dumps(metrics) + '\n'
+        with open(path, 'a') as file:
+            file.write(line)
+
+
+@WRITERS.register()
+class TensorboardWriter(Writer):
+    """Writes TensorBoard events.
+
+    Records go under their key without its underscores: `samples_images_` in training becomes the
+    images `samples/train`.
+
+    Args:
+        log_dir: The folder. Default: `tf_logs` in the engine's `work_dir`.
+        input_to_model: A batch, a data loader, or the name of one of the engine's loaders: what to
+            trace the model with for its graph. Default: no graph.
+        **kwargs: Passed to `torch.utils.tensorboard.SummaryWriter`.
+    """
+
+    def __init__(
+        self, log_dir: str | None = None, input_to_model: Any = None, **kwargs: Any
+    ) -> None:
+        self._log_dir = log_dir
+        self._input_to_model = input_to_model
+        self._kwargs = kwargs
+
+    def open(self, engine: Any) -> None:
+        """Opens the event file and writes the graph."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._log_dir is None:
+            self._log_dir = os.path.join(engine.work_dir, 'tf_logs')
+        self._log_dir = os.path.expanduser(self._log_dir)
+        os.makedirs(self._log_dir, exist_ok=True)
+        self._writer: Any = SummaryWriter(self._log_dir, **self._kwargs)
+
+        if self._input_to_model is not None:
+            add_graph(self._writer, engine, self._input_to_model)
+
+    def close(self, engine: Any) -> None:
+        """Closes the event file."""
+        self._writer.close()
+
+    @main_only
+    def write(self, engine: Any, window_size: int) -> None:
+        """Writes scalars and records.
+
+        Raises:
+            TypeError: For a record of unknown type.
+        """
+        step = engine.iter + 1
+        for key in engine.buffer.keys():
+            if key.startswith('_'):
+                continue
+            if key.endswith('_'):
+                *words, kind, _ = key.split('_')
+                if kind not in _RECORDS:
+                    raise TypeError(
+                        f'unsupported record type {kind!r} (buffer key {key!r}). '
+                        f'Accepted: {", ".join(map(repr, _RECORDS))}'
+                    )
+                add = getattr(self._writer, f'add_{kind}')
+                add(f'{"".join(words)}/{engine.mode}', engine.buffer.latest(key), global_step=step)
+            else:
+                value = engine.buffer.avg(key, window_size=window_size)
+                many = isinstance(value, dict)
+                add = self._writer.add_scalars if many else self._writer.add_scalar
+                add(f'{key}/{engine.mode}', value, global_step=step)
+
+
+@WRITERS.register()
+class WandbWriter(Writer):
+    """Writes to Weights & Biases.
+
+    Args:
+        **kwargs: Passed to `wandb.init`, besides the name of the `work_dir` and the engine's
+            `meta` as config.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._kwargs = kwargs
+
+    def open(self, engine: Any) -> None:
+        """Begins the run.
+
+        Raises:
+            ImportError: When wandb is not installed.
+        """
+        try:
+            import wandb
+        except ImportError as error:
+            raise ImportError('WandbWriter needs wandb: pip install wandb') from error
+
+        self._writer: Any = wandb
+        name = os.path.basename(engine.work_dir)
+        wandb.init(**{'name': name, 'config': engine.meta, **self._kwargs})
+
+    @main_only
+    def write(self, engine: Any, window_size: int) -> None:
+        """Logs each value."""
+        for key in _public(engine.buffer):
+            value = engine.buffer.avg(key, window_size=window_size)
+            self._writer.log({f'{key}/{engine.mode}': value})
+
+
+@HOOKS.register()
+class EventWriterHook(Hook):
+    """Has metrics written after every n-th iteration, each epoch and each validation.
+
+    What was written is cleared from the buffer, except private keys.
+
+    Args:
+        interval: Number of iterations between two writings.
+        writers: Writers, their names, or their configs.
+
+    Raises:
+        ValueError: For an unknown writer, or an interval below 1.
+        TypeError: For something that is no writer.
+    """
+
+    def __init__(
+        self,
+        interval: int = 50,
+        writers: Sequence[Writer | dict[str, Any] | str] = [
+            'CommandLineWriter',
+            'JSONWriter',
+            'TensorboardWriter',
+        ],
+    ) -> None:
+        super().__init__()
+        self._interval = check_count(interval, 'EventWriterHook.interval')
+        self._writers = [_build(w, f'EventWriterHook.writers[{i}]') for i, w in enumerate(writers)]
+
+    @main_only
+    def before_launch(self, engine: Any) -> None:
+        """Opens the writers."""
+        for writer in self._writers:
+            writer.open(engine)
+
+    @main_only
+    def after_launch(self, engine: Any) -> None:
+        """Closes the writers."""
+        for writer in self._writers:
+            writer.close(engine)
+
+    def after_train_iter(self, engine: Any) -> None:
+        """Writes when it is time."""
+        if self.last_iter_in_epoch(engine):
+            window = len(engine.data_loader) % self._interval or self._interval
+        elif self.every_n_iters_in_epoch(engine, self._interval):
+            window = self._interval
+        else:
+            return
+        self._write(engine, window)
+
+    @main_only
+    def after_val_epoch(self, engine: Any) -> None:
+        """Writes the results of the validation."""
+        self._write(engine, len(engine.data_loader))
+
+    def _write(self, engine: Any, window_size: int) -> None:
+        for writer in self._writers:
+            writer.write(engine, window_size)
+        for key in list(engine.buffer.keys()):
+            if not key.startswith('_'):
+                engine.buffer.pop(key)
+
+
+def _build(writer: Any, where: str) -> Writer:
+    if isinstance(writer, Writer):
+        return writer
+    if isinstance(writer, (dict, str)):
+        return build_known(writer, [WRITERS], 'writer', where)
+    raise TypeError(f'{where} must be a Writer, a dict or a str, but got {writer!r}')
+
+
+def _public(buffer: Any) -> list[str]:
+    return [key for key in buffer.keys() if not key.startswith('_') and not key.endswith('_')]
+
+
+def _scalars(buffer: Any, window_size: int) -> Iterator[tuple[str, float]]:
+    for key in _public(buffer):
+        value = buffer.avg(key, window_size=window_size)
+        if isinstance(value, dict):
+            yield from ((f'{key}_{name}', item) for name, item in value.items())
+        else:
+            yield key, value
+
+
+def _peak_memory(model: torch.nn.Module) -> int | None:
+    """Returns the most memory that any process has held on its GPU, in MiB, on rank 0."""
+    param = next(model.parameters(), None)
+    if param is None or param.device.type != 'cuda':
+        return None
+    peak = torch.cuda.max_memory_allocated() // (1024 * 1024)
+    memory = torch.tensor([peak], dtype=torch.int32, device=param.device)
+    if get_world_size() > 1:
+        dist.reduce(memory, 0, op=dist.ReduceOp.MAX)
+    return int(memory.item())

@@ -1,0 +1,97 @@
+"""Behaviour of nncore 0.4.7 that contradicts its documentation, by name.
+
+nncore_compat does what the documentation says. A result that was obtained with 0.4.7 itself may
+depend on what 0.4.7 really does: `--quirks NAME,...` of the runner, the environment variable
+NNCORE_COMPAT_QUIRKS or `nncore_compat.quirks.enable('NAME,...')` brings that back, one name per
+difference, `all` for every one of them. Child processes follow, through the environment variable.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+
+ENV = 'NNCORE_COMPAT_QUIRKS'
+
+QUIRKS = {
+    'hook-defaults': (
+        'events a hook does not define call after_iter, so before_epoch, after_epoch and '
+        'before_iter never run from training or validation events'
+    ),
+    'skip-stage-end-validation': 'the last epoch of every stage but the last is not validated',
+    'eval-interval': (
+        'EvalHook(interval=n) evaluates one epoch early (after epochs n-1, 2n-1, ...)'
+    ),
+    'single-loader': 'Engine(model, loader) iterates a bare loader once before training',
+}
+
+_active: frozenset[str] | None = None
+_met: set[str] = set()
+
+
+def _parse(spec: str, where: str = '') -> frozenset[str]:
+    spec = spec.strip()
+    if spec in ('', 'none'):
+        return frozenset()
+    if spec == 'all':
+        return frozenset(QUIRKS)
+    names = [name.strip() for name in spec.split(',')]
+    for name in names:
+        if name not in QUIRKS:
+            near = difflib.get_close_matches(name, QUIRKS, n=1)
+            hint = f': did you mean {near[0]!r}?' if near else '.'
+            accepted = ', '.join(QUIRKS)
+            raise ValueError(
+                f"unknown quirk {name!r}{where}{hint} "
+                f"Accepted: 'all', 'none', or a comma-separated list of {accepted}"
+            )
+    return frozenset(names)
+
+
+def enable(spec: str) -> None:
+    """Choose the quirks of this process and of its future children.
+
+    Args:
+        spec: 'all', 'none' or comma-separated names of `QUIRKS`. It replaces the earlier choice.
+
+    Raises:
+        ValueError: A name is not in `QUIRKS`.
+    """
+    global _active
+    _active = _parse(spec)
+    os.environ[ENV] = spec.strip() or 'none'
+
+
+def active(name: str) -> bool:
+    """Tell whether a quirk is switched on.
+
+    Args:
+        name: A key of `QUIRKS`.
+
+    Returns:
+        True if nncore 0.4.7's behaviour was asked for.
+
+    Raises:
+        ValueError: The environment variable, read at the first call, holds an unknown name.
+    """
+    global _active
+    if _active is None:
+        _active = _parse(os.environ.get(ENV, ''), f' (environment variable {ENV})')
+    return name in _active
+
+
+def met(name: str, logger: logging.Logger, message: str) -> None:
+    """Report, once in a process, that a run differs from nncore 0.4.7 because of a fixed quirk.
+
+    Nothing is logged while the quirk is switched on.
+
+    Args:
+        name: A key of `QUIRKS`.
+        logger: Where the line goes.
+        message: What this run does instead, in its own terms.
+    """
+    if active(name) or name in _met:
+        return
+    _met.add(name)
+    logger.info(f'{message} (nncore 0.4.7: {QUIRKS[name]}; `--quirks {name}` brings that back)')
