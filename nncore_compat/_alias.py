@@ -5,7 +5,7 @@
 `nncore`: it provides a bare namespace to hold `engine`, and errors that say how to get the rest.
 
 This file also runs on its own, before nncore_compat is imported, in the start-up of child processes
-(`_site/sitecustomize.py`), so it imports nothing of the package and nothing that is slow.
+(`_site/sitecustomize.py`), so it imports nothing of the package and nothing that is slow (importlib.abc and typing are).
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
-from typing import NoReturn
 
 ENV = 'NNCORE_COMPAT_ALIAS'
 
 _OURS = 'nncore_compat'
 _NNCORE = 'nncore'
 _ENGINE = 'nncore.engine'
-# A real nncore.engine imports these on the way, and scripts use them without an import of their own.
+# A real nncore.engine imports these on the way; scripts use them without importing them.
 _SIDE_IMPORTS = ('nncore.dataset', 'nncore.nn', 'nncore.optim', 'nncore.parallel')
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -81,7 +80,7 @@ class _AliasFinder:
             # A child process has the copy that its parent runs, wherever that one lies.
             return PathFinder.find_spec(name, [os.path.dirname(_PACKAGE)])
         if _is_engine(name) and find_spec(_ours(name)) is not None:
-            return ModuleSpec(name, _AliasLoader(), origin=_OURS)
+            return ModuleSpec(name, _AliasLoader(), origin=_OURS)  # type: ignore[arg-type]
         return None
 
 
@@ -105,7 +104,8 @@ class _AbsentFinder:
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name == _NNCORE:
-            return ModuleSpec(name, _BareLoader(), origin=_OURS, is_package=True)
+            loader = _BareLoader()
+            return ModuleSpec(name, loader, is_package=True)  # type: ignore[arg-type]
         if name.startswith(_NNCORE + '.') and _is_bare(sys.modules.get(_NNCORE)):
             if _is_engine(name):
                 return None
@@ -120,7 +120,7 @@ class _BareLoader:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        def absent(name: str) -> NoReturn:
+        def absent(name: str) -> object:
             full = f'{_NNCORE}.{name}'
             plain = f'module {_NNCORE!r} has no attribute {name!r}'
             dunder = name.startswith('__') and name.endswith('__')

@@ -66,14 +66,13 @@ def get_logger(
         return logger
     found = logging.getLogger(logger)
     real = loaded('nncore.utils.logging', 'get_logger')
-    first = found not in (loaded('nncore.utils.logging', '_CACHED_LOGGERS') or _known)
-    if first and found not in _known:
-        if real is None:
-            _set_up(found)
-        else:
-            real(logger)
-            if not is_main_process():
-                found.setLevel(logging.ERROR)
+    first = found not in [*_known, *(loaded('nncore.utils.logging', '_CACHED_LOGGERS') or ())]
+    if first and real is None:
+        _set_up(found)
+    elif first and real is not None:
+        real(logger)
+        if not is_main_process():
+            found.setLevel(logging.ERROR)
     if log_file is not None and is_main_process() and (first or not _writes_file(found)):
         log_file = os.path.abspath(os.path.expanduser(log_file))
         os.makedirs(os.path.dirname(log_file), exist_ok=True)
@@ -93,7 +92,7 @@ def log(
         logger: A logger, its name, or None.
         log_level: A level of ``logging`` or its name.
     """
-    level = logging.getLevelNamesMapping()[log_level] if isinstance(log_level, str) else log_level
+    level = logging.getLevelName(log_level) if isinstance(log_level, str) else log_level
     if logger is None:
         default = loaded('nncore.utils.logging', '_DEFAULT_LOGGER')
         logger = default or (_known[0] if _known else None)

@@ -1,7 +1,7 @@
 """The progress bar that validation, testing and Precise-BN show on standard output."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from shutil import get_terminal_size
 from typing import Any
 
@@ -14,7 +14,8 @@ def _duration(seconds: int) -> str:
     minutes, s = divmod(seconds, 60)
     hours, m = divmod(minutes, 60)
     d, h = divmod(hours, 24)
-    return ''.join(f'{n}{unit}' for n, unit in ((d, 'd'), (h, 'h'), (m, 'm'), (s, 's')) if n) or '0s'
+    parts = ((d, 'd'), (h, 'h'), (m, 'm'), (s, 's'))
+    return ''.join(f'{number}{unit}' for number, unit in parts if number) or '0s'
 
 
 class ProgressBar:
@@ -29,7 +30,7 @@ class ProgressBar:
         self, iterable: Iterable[Any] | None = None, num_tasks: int | None = None
     ) -> None:
         self._iterable: Any = iterable
-        self._num_tasks = num_tasks or (len(iterable) if hasattr(iterable, '__len__') else None)
+        self._num_tasks = num_tasks or (len(iterable) if isinstance(iterable, Sized) else None)
         self._completed = 0
         self._last_length = 0
         self._active = is_main_process()

@@ -1,16 +1,23 @@
-"""Names for classes, and objects built from configs that use these names."""
+"""Names for classes, in registries that find each other's."""
 
-from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
-from inspect import isclass
-from types import ModuleType
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ._build import as_list, build_known, build_object, find_known
+
+__all__ = [
+    'DATASETS',
+    'HOOKS',
+    'LOSSES',
+    'MODELS',
+    'OPTIMIZERS',
+    'Registry',
+    'build_known',
+    'build_object',
+    'find_known',
+]
+
 _NOTHING: Any = object()
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 class Registry:
@@ -27,7 +34,7 @@ class Registry:
         self._items: dict[str, Any] = {}
         self._groups: dict[str, list[str]] = {}
         self._children: list[Any] = []
-        for one in [] if parent is None else _as_list(parent):
+        for one in [] if parent is None else as_list(parent):
             one.add_children(self)
         if children is not None:
             self.add_children(children)
@@ -59,11 +66,14 @@ class Registry:
         Args:
             children: A registry or a list of registries.
         """
-        self._children += _as_list(children)
+        self._children += as_list(children)
 
     def keys(self) -> list[str]:
         """Return all names, those of the children last."""
-        return [*self._items, *(key for child in self._children for key in child.keys())]
+        names = list(self._items)
+        for child in self._children:
+            names += child.keys()
+        return names
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the object of a name, or the default.
@@ -108,7 +118,7 @@ class Registry:
         """
         if obj is None:
             return lambda decorated: self.register(decorated, name, group)
-        for key in [obj.__name__] if name is None else _as_list(name):
+        for key in [obj.__name__] if name is None else as_list(name):
             if key in self._items:
                 raise KeyError(f'{key} is already registered in {self._name}')
             self._items[key] = obj
@@ -128,7 +138,7 @@ class Registry:
         """
         if name not in self._items:
             raise KeyError(f'{name} is not registered in {self._name}')
-        for one in _as_list(group):
+        for one in as_list(group):
             self._groups.setdefault(one, []).append(name)
 
     def groups(self) -> Iterable[str]:
@@ -147,120 +157,6 @@ class Registry:
     def build(self, cfg: Any, default: Any = None, args: Sequence[Any] = (), **kwargs: Any) -> Any:
         """Build an object from a config with :func:`build_object`."""
         return build_object(cfg, self, default=default, args=args, **kwargs)
-
-
-def _find(parents: Iterable[Any], key: str) -> Callable[..., Any] | None:
-    for parent in parents:
-        found = parent.get(key) if hasattr(parent, 'get') else getattr(parent, key, None)
-        if found is not None:
-            return found
-    return None
-
-
-def build_object(
-    cfg: Any, parent: Any, default: Any = None, args: Sequence[Any] = (), **kwargs: Any
-) -> Any:
-    """Build an object, or a list of objects, from configs.
-
-    Args:
-        cfg: A dict with a ``type``, a name, or a list of these; anything else is returned.
-        parent: The registry or module to look in, or a list of them.
-        default: What stands for None and for unknown names.
-        args: Positional arguments of the object.
-        **kwargs: Keyword arguments that go over those of the config.
-
-    Returns:
-        The object.
-    """
-    if isinstance(cfg, (list, tuple, range)):
-        return [build_object(c, parent, default=default, args=args, **kwargs) for c in cfg]
-    if cfg is None:
-        return default
-    if isinstance(cfg, str):
-        cfg = {'type': cfg}
-    elif not isinstance(cfg, dict):
-        return cfg
-    arguments = {**cfg, **kwargs}
-    factory = _find(_as_list(parent), arguments.pop('type'))
-    return default if factory is None else factory(*args, **arguments)
-
-
-def _names(parent: Any) -> list[str]:
-    if hasattr(parent, 'keys'):
-        return list(parent.keys())
-    return [n for n, v in vars(parent).items() if isclass(v) and not n.startswith('_')]
-
-
-def build_known(
-    cfg: Any, parents: Sequence[Any], what: str, /, where: str | None = None, **kwargs: Any
-) -> Any:
-    """Build like :func:`build_object`, but let no unknown name pass.
-
-    Args:
-        cfg: A dict with a ``type``, a name, or a list of these; anything else is returned.
-        parents: The registries and modules to look in.
-        what: What is built, such as 'optimizer', for messages.
-        where: The place of the config, such as 'stages[1].optimizer', for messages.
-        **kwargs: Keyword arguments that go over those of the config.
-
-    Returns:
-        The object.
-
-    Raises:
-        KeyError: If the config has no ``type``.
-        TypeError: If the ``type`` is not a name.
-        ValueError: If the name is unknown.
-    """
-    if isinstance(cfg, (list, tuple)):
-        place = where or what
-        return [
-            build_known(c, parents, what, where=f'{place}[{i}]', **kwargs)
-            for i, c in enumerate(cfg)
-        ]
-    if not isinstance(cfg, (dict, str)):
-        return cfg
-    factory, arguments = find_known(cfg, parents, what, where)
-    return factory(**{**arguments, **kwargs})
-
-
-def find_known(
-    cfg: dict[str, Any] | str, parents: Sequence[Any], what: str, where: str | None = None
-) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Find what a config names, without building it.
-
-    Args:
-        cfg: A dict with a ``type``, or a name.
-        parents: The registries and modules to look in.
-        what: What would be built, such as 'optimizer', for messages.
-        where: The place of the config, such as 'stages[1].optimizer', for messages.
-
-    Returns:
-        The class or function, and the config's other entries.
-
-    Raises:
-        KeyError: If the config has no ``type``.
-        TypeError: If the ``type`` is not a name.
-        ValueError: If the name is unknown.
-    """
-    arguments = {'type': cfg} if isinstance(cfg, str) else dict(cfg)
-    place = '' if where is None else f' ({where}.type)'
-    if 'type' not in arguments:
-        raise KeyError(f"the config of {what}{f' {where}' if where else ''} has no 'type': {cfg}")
-    name = arguments.pop('type')
-    if not isinstance(name, str):
-        raise TypeError(f'the type of a {what} must be a name, but got {name!r}{place}')
-    factory = _find(parents, name)
-    if not callable(factory):
-        raise ValueError(f'unknown {what} {name!r}{place}{_hint(name, parents)}')
-    return factory, arguments
-
-
-def _hint(name: str, parents: Sequence[Any]) -> str:
-    near = get_close_matches(name, [n for p in parents for n in _names(p)], n=1)
-    known = [n for p in parents if not isinstance(p, ModuleType) for n in _names(p)]
-    known += [f'any class of {p.__name__}' for p in parents if isinstance(p, ModuleType)]
-    suggestion = f': did you mean {near[0]!r}?' if near else '.'
-    return f"{suggestion} Accepted: {', '.join(dict.fromkeys(known))}"
 
 
 HOOKS = Registry('hook')

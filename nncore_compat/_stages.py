@@ -54,7 +54,7 @@ def resolve(stages: Any) -> list[dict[str, Any]]:
         raise TypeError(f'stages must be a dict, a list of dicts or None, but got {stages!r}')
     for index, stage in enumerate(stages):
         check(stage, f'stages[{index}]')
-    return stages  # type: ignore[return-value]
+    return stages
 
 
 def check(stage: Any, where: str) -> None:
@@ -113,7 +113,7 @@ def locate(stages: Sequence[dict[str, Any]], epoch: int) -> tuple[int, int]:
 def _check_count(value: Any, where: str, minimum: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f'{where} must be an integer of at least {minimum}, but got {value!r}')
-    if value < minimum:  # type: ignore[operator]
+    if value < minimum:
         raise ValueError(f'{where} must be at least {minimum}, but got {value!r}')
 
 
@@ -125,7 +125,7 @@ def _check_optimizer(cfg: Any, where: str) -> None:
 
 
 def _policy(cfg: dict[str, Any], where: str) -> Any:
-    name = cfg.get('policy')
+    name = str(cfg.get('policy'))
     policy = POLICIES.get(name)
     if policy is None:
         raise TypeError(

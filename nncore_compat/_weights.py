@@ -28,7 +28,8 @@ def load_file(filename: str, map_location: Any, weights_only: bool) -> Any:
     except Exception as error:
         # torch.load has no common exception for damaged files: it raises whatever unpickling,
         # the archive reader or the file system do.
-        raise RuntimeError(f'cannot read checkpoint {filename!r}: {error}') from error
+        reason = f'{type(error).__name__}: {error}'
+        raise RuntimeError(f'cannot read checkpoint {filename!r}: {reason}') from error
 
 
 def load_url(url: str, **kwargs: Any) -> Any:

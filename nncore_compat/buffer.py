@@ -3,7 +3,6 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, ItemsView, KeysView, ValuesView
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ class Buffer:
     def __init__(
         self, max_size: int = 100000, logger: logging.Logger | str | None = None
     ) -> None:
-        if not isinstance(max_size, Integral) or isinstance(max_size, bool):
+        if not isinstance(max_size, int) or isinstance(max_size, bool):
             raise TypeError(f'Buffer: max_size must be a positive integer, but got {max_size!r}')
         if max_size < 1:
             raise ValueError(f'Buffer: max_size must be a positive integer, but got {max_size}')
@@ -148,19 +147,22 @@ class Buffer:
             KeyError: If there is no such key, or no numbers of samples.
             ValueError: If some values have no number of samples.
         """
-        window = self._window(key, window_size)
+        span = self._span(key, window_size)
         if factor not in self._data:
             raise KeyError(
                 f"cannot average {key!r}: the model's output lacks {factor!r}, return the number "
-                f"of samples in the batch under this key from forward (got: {self._names()})"
+                f'of samples in the batch under this key from forward (got: {self._names()})'
             )
-        weights = torch.Tensor(self._data[factor][-window:])
-        if len(weights) not in (1, window):
+        weights = torch.Tensor(self._data[factor][span])
+        lengths = {len(weights), len(self._data[key][span])}
+        if len(lengths) > 1 and 1 not in lengths:
             raise ValueError(
-                f'cannot average {window} values of {key!r} with {len(weights)} of {factor!r}: '
-                'the model must return both for every batch'
+                f'cannot average {self.count(key)} values of {key!r} with {self.count(factor)} of '
+                f'{factor!r}: the model must return both for every batch'
             )
-        return self._reduce(key, window, lambda data: (data * weights).sum() / weights.sum())
+        return self._reduce(
+            key, window_size, lambda data: (data * weights).sum() / weights.sum()
+        )
 
     def _values(self, key: str) -> list[Any]:
         if key not in self._data:
@@ -170,15 +172,15 @@ class Buffer:
     def _names(self) -> str:
         return ', '.join(repr(key) for key in self._data) or 'nothing'
 
-    def _window(self, key: str, window_size: int | None) -> int:
+    def _span(self, key: str, window_size: int | None) -> slice:
         count = self.count(key)
-        return count if window_size is None else min(window_size, count)
+        return slice(-(count if window_size is None else min(window_size, count)), None)
 
     def _reduce(
         self, key: str, window_size: int | None, func: Callable[[torch.Tensor], torch.Tensor]
     ) -> Any:
-        # Always in float32, whatever the values are: the results are part of the API.
-        values = self._values(key)[-self._window(key, window_size) :]
+        # Always torch.Tensor, so float32 whatever the values are: results are part of the API.
+        values = self._values(key)[self._span(key, window_size)]
         if not isinstance(values[0], dict):
             return func(torch.Tensor(values)).item()
         if any(value.keys() != values[0].keys() for value in values):

@@ -83,11 +83,11 @@ def build_dataloader(
         TypeError: If ``cfg`` is something else.
         ValueError: If there is no such dataset.
     """
-    if isinstance(cfg, DataLoader) or (hasattr(cfg, '__iter__') and hasattr(cfg, 'dataset')):
-        return cfg
     if isinstance(cfg, str):
         cfg = {'type': cfg}
     elif not isinstance(cfg, dict):
+        if hasattr(cfg, '__iter__') and hasattr(cfg, 'dataset'):
+            return cfg
         raise TypeError(
             'a data loader must be a DataLoader, the config or the name of a dataset, '
             f'but got {cfg!r}'
@@ -184,7 +184,7 @@ def build_model(
     )
 
 
-def build_optimizer(cfg: Any, params: Any, where: str = 'optimizer') -> torch.optim.Optimizer:
+def build_optimizer(cfg: Any, params: Any, where: str = 'optimizer') -> Any:
     """Build an optimizer from registered ones and those of ``torch.optim``.
 
     Args:
@@ -201,6 +201,6 @@ def build_optimizer(cfg: Any, params: Any, where: str = 'optimizer') -> torch.op
         ValueError: If there is no such optimizer.
     """
     optimizer = build_known(cfg, parents('optimizer'), 'optimizer', where=where, params=params)
-    if not isinstance(optimizer, torch.optim.Optimizer):
+    if not hasattr(optimizer, 'param_groups'):
         raise TypeError(f'{where} must be an optimizer, a config or a name, but got {cfg!r}')
     return optimizer

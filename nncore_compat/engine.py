@@ -8,23 +8,20 @@ import os
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from . import _amp, _nncore, _phases, _stages, quirks
-from .buffer import Buffer
-from .builder import build_dataloader, build_hook, build_model
-from .comm import gather, get_world_size, is_distributed, is_main_process, sync
-from .hooks import ClosureHook, Hook
-from .hooks.base import meets_hook_defaults
-from .hooks.checkpoint import plain
-from .utils import get_checkpoint, load_checkpoint
-
+from . import _amp, _evaluation, _hook_list, _loaders, _nncore, _phases, _resume, _stages, quirks
 from ._logging import get_logger
 from ._progress import ProgressBar
+from .buffer import Buffer
+from .builder import build_dataloader, build_hook, build_model
+from .comm import get_world_size, is_distributed
+from .hooks import ClosureHook, Hook
+from .hooks.base import meets_hook_defaults
+from .utils import load_checkpoint
 
 if TYPE_CHECKING:
     from ._lightning.run import Run
@@ -116,10 +113,9 @@ class Engine:
         **kwargs: Any,
     ) -> None:
         self.model = build_model(model, **kwargs)
-        single = not isinstance(data_loaders, Mapping)
         self.data_loaders = {
             key: build_dataloader(loader, seed=seed)
-            for key, loader in _fill_loaders(data_loaders).items()
+            for key, loader in _loaders.fill(data_loaders).items()
         }
         self.stages = _stages.resolve(stages)
         self.amp_cfg = _amp.parse(amp)
@@ -137,8 +133,8 @@ class Engine:
             logger, log_file=os.path.join(str(self.work_dir), time_str + '.log')
         )
         _stages.warn_typos(self.stages, self.logger)
-        if single and not quirks.active('single-loader'):
-            quirks.met('single-loader', self.logger, 'taking the loader as the training loader')
+        if not isinstance(data_loaders, (dict, str)):
+            quirks.met('single-loader', self.logger, 'taking the loader as it is for training')
         for notice in self._notices or ():
             self.logger.info(notice)
         self._notices = None
@@ -237,22 +233,10 @@ class Engine:
         if not isinstance(hook, Hook):
             raise TypeError(f"hook must be a Hook, a dict or a str, but got '{type(hook)}'")
 
-        names = list(self.hooks)
-        if hook.name in names and not overwrite:
-            raise KeyError(f"hook '{hook.name}' exists")
-        if before is not None and before not in names and before != hook.name:
-            raise ValueError(f"hook '{before}' not found, registered are {names}")
-
         old = self.hooks.get(hook.name)
+        _hook_list.insert(self.hooks, hook, before, overwrite)
         if isinstance(old, ClosureHook) and isinstance(hook, ClosureHook):
             self._notice(f"'{hook.name}' replaces the one registered before: give it another name")
-        place = names.index(hook.name) if old is not None and before is None else len(names)
-        rest = [h for h in self.hooks.values() if h.name != hook.name]
-        if before is not None and before != hook.name:
-            place = [h.name for h in rest].index(before)
-        rest.insert(place, hook)
-        self.hooks.clear()
-        self.hooks.update((h.name, h) for h in rest)
 
     def unregister_hook(self, hook: list | Hook | str) -> None:
         """Unregister a hook or a list of hooks.
@@ -267,10 +251,7 @@ class Engine:
             for h in hook:
                 self.unregister_hook(h)
             return
-        name = hook.name if isinstance(hook, Hook) else hook
-        if name not in self.hooks:
-            raise KeyError(f"hook '{name}' not found, registered are {list(self.hooks)}")
-        del self.hooks[name]
+        _hook_list.remove(self.hooks, hook.name if isinstance(hook, Hook) else hook)
 
     def load_checkpoint(self, checkpoint: dict | str, **kwargs: Any) -> None:
         """Load weights.
@@ -297,31 +278,7 @@ class Engine:
             RuntimeError: It is no checkpoint of a training run.
             KeyError: It has no optimizer.
         """
-        name = checkpoint if isinstance(checkpoint, str) else 'the given dict'
-        if isinstance(checkpoint, str):
-            checkpoint = get_checkpoint(checkpoint, map_location=self._device)
-        meta = _resumable(checkpoint, name)
-
-        stages = plain(self.stages)
-        if stages != meta['stages']:
-            self.logger.warning(
-                'Stages in the engine and checkpoint are mismatched:'
-                f'\n\nCurrent stages: {stages}\n\nCheckpoint stages: {meta["stages"]}\n'
-            )
-        load_checkpoint(self.model, checkpoint, logger=self.logger, **kwargs)
-
-        self._epoch = meta['epoch']
-        self._iter = self._start_iter = meta['iter']
-        self._stage, in_stage = _stages.locate(self.stages, self._epoch)
-        if self._stage < self._max_stages:
-            self.optimizer = _phases.new_optimizer(self)
-            # At the start of a stage the saved state is that of the stage before.
-            if in_stage > 0 or self._epoch == 0:
-                self.optimizer.load_state_dict(checkpoint['optimizer'])
-        self.logger.info(
-            f'Resumed stage {min(self._stage + 1, self._max_stages)}, '
-            f'epoch {self._epoch}, iter {self._iter}'
-        )
+        _resume.resume(self, checkpoint, **kwargs)
 
     def train_iter(self, data: Any) -> None:
         """Run one training iteration; backward and step are OptimizerHook's.
@@ -382,22 +339,7 @@ class Engine:
         Raises:
             KeyError: Nothing was collected: the model returned no ``_out``.
         """
-        if '_out' not in self.buffer.keys():  # noqa: SIM118 (Buffer is no container)
-            raise KeyError(
-                "nothing to evaluate: the model returned no '_out' in "
-                f'{self._mode} mode (buffer holds {list(self.buffer.keys())})'
-            )
-        blobs = gather(self.buffer.pop('_out'))
-        output = {}
-        if is_main_process():
-            dataset = self.data_loader.dataset
-            interleaved = [value for values in zip(*blobs, strict=False) for value in values]
-            cfg = dict(self.cur_stage.get('validation') or {})
-            cfg.pop('interval', None)
-            cfg.pop('offset', None)
-            output = dataset.evaluate(interleaved[: len(dataset)], logger=self.logger, **cfg)
-        sync()
-        return output
+        return _evaluation.evaluate(self)
 
     def eval_mode(self, mode: bool | str) -> dict[str, Any]:
         """Evaluate without training.
@@ -408,27 +350,7 @@ class Engine:
         Returns:
             The metrics by split.
         """
-        splits: tuple[str, ...]
-        if isinstance(mode, bool):
-            splits = ('test',)
-        elif mode in ('val', 'test'):
-            splits = (mode,)
-        elif mode == 'both':
-            splits = ('val', 'test')
-        else:
-            raise ValueError(
-                f"eval mode '{mode}' not found, expected True, 'val', 'test' or 'both'"
-            )
-        output = {}
-        for split in splits:
-            self.logger.info(f'Inferencing on {split} split...')
-            self.test_epoch(split=split)
-            output[split] = self.evaluate()
-            if output[split]:
-                metrics = ', '.join(f'{k}: {v}' for k, v in output[split].items())
-                self.logger.info(f'Evaluation results on {split} split: {metrics}')
-            self.reset_states()
-        return output
+        return _evaluation.run(self, mode)
 
     def launch(self, eval: bool | str = False, **kwargs: Any) -> dict[str, Any] | None:
         """Run all stages, or only an evaluation.
@@ -516,29 +438,3 @@ class Engine:
                 f'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
                 f'{", ".join(names)}',
             )
-
-
-def _fill_loaders(data_loaders: Any) -> dict[str, Any]:
-    if quirks.active('single-loader'):
-        single = 'train' not in data_loaders
-    else:
-        splits = ('train', 'val', 'test')
-        single = not isinstance(data_loaders, Mapping) or not any(s in data_loaders for s in splits)
-    loaders = {'train': data_loaders} if single else dict(data_loaders)
-    for split, other in (('val', 'test'), ('test', 'val')):
-        source = other if other in loaders else 'train'
-        if split not in loaders and source in loaders:
-            loaders[split] = loaders[source]
-    return loaders
-
-
-def _resumable(checkpoint: Any, name: str) -> dict[str, Any]:
-    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    if not isinstance(meta, Mapping) or not {'epoch', 'iter', 'stages'} <= set(meta):
-        raise RuntimeError(
-            f"cannot resume from {name}: expected a dict with 'meta' (epoch, iter, stages), "
-            "'state_dict' and 'optimizer'"
-        )
-    if 'optimizer' not in checkpoint:
-        raise KeyError(f'optimizer not found in the checkpoint ({name}): load_checkpoint takes it')
-    return dict(meta)

@@ -48,18 +48,20 @@ def before_optimizer_step(trainer: Trainer, optimizer: Optimizer) -> None:
 def start_at(trainer: Trainer, epoch: int, iteration: int) -> None:
     """Set the counters of a fit that begins after ``epoch`` epochs of ``iteration`` batches."""
     loop = trainer.fit_loop
-    for progress in (loop.epoch_progress.total, loop.epoch_progress.current):
-        progress.ready = progress.started = progress.processed = progress.completed = epoch
-    batches = loop.epoch_loop.batch_progress.total
-    batches.ready = batches.started = batches.processed = batches.completed = iteration
-    steps = loop.epoch_loop.manual_optimization.optim_step_progress.total
-    steps.ready = steps.completed = iteration
+    for progress, count in (
+        (loop.epoch_progress.total, epoch),
+        (loop.epoch_progress.current, epoch),
+        (loop.epoch_loop.batch_progress.total, iteration),
+        (loop.epoch_loop.manual_optimization.optim_step_progress.total, iteration),
+    ):
+        for name in vars(progress):
+            setattr(progress, name, count)
     loop.epoch_loop._batches_that_stepped = iteration
 
 
 def resize_training(trainer: Trainer, batches: int) -> None:
     """Tell the training loop the length of the epoch that begins: ``set_state`` may change it."""
-    loop = trainer.fit_loop
+    loop: Any = trainer.fit_loop
     loop.max_batches = trainer.val_check_batch = batches
     loop._combined_loader.limits = [batches]
     loop._data_fetcher.length = batches

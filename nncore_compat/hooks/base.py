@@ -1,6 +1,5 @@
 """The hook interface: which events exist, and what a hook does when it defines none of them."""
 
-from abc import ABC
 from typing import Any
 
 from .. import quirks
@@ -25,7 +24,7 @@ HOOK_NAMES = [
 ]
 
 
-class Hook(ABC):
+class Hook:
     """Something the engine calls on events, each time with itself as the only argument.
 
     A subclass defines the events it wants. `before_train_epoch` and `before_val_epoch` fall back

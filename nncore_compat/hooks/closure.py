@@ -27,9 +27,9 @@ class ClosureHook(Hook):
 
     def __init__(self, name: Sequence[str] | str, func: Sequence[Closure] | Closure) -> None:
         super().__init__()
-        names = list(name) if isinstance(name, (list, tuple)) else [name]
+        names: list[Any] = list(name) if isinstance(name, (list, tuple)) else [name]
         if isinstance(name, (list, tuple)) and isinstance(func, (list, tuple)):
-            funcs = list(func)
+            funcs: list[Any] = list(func)
         else:
             funcs = [func] * len(names)
 

@@ -82,7 +82,6 @@ class EvalHook(Hook):
             quirks.met(
                 'eval-interval',
                 engine.logger,
-                f'EvalHook(interval={n}) evaluates after epochs {n}, {2 * n}, {3 * n}...; '
-                f'nncore 0.4.7 does after epochs {n - 1}, {2 * n - 1}, {3 * n - 1}...',
+                f'EvalHook(interval={n}) evaluates after epochs {n}, {2 * n}, {3 * n}, ...',
             )
         return due

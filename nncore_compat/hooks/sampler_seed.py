@@ -12,6 +12,6 @@ class SamplerSeedHook(Hook):
 
     def before_epoch(self, engine: Any) -> None:
         """Sets the epoch of the sampler."""
-        sampler = getattr(engine.data_loader, 'sampler', None)
+        sampler: Any = getattr(engine.data_loader, 'sampler', None)
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(engine.epoch)

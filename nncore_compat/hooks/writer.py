@@ -3,18 +3,16 @@
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import torch
-import torch.distributed as dist
-
 from .._registry import Registry, build_known
 from ..builder import HOOKS
-from ..comm import get_world_size, is_main_process, main_only
+from ..comm import is_main_process, main_only
 from ._checks import check_count
 from ._graph import add_graph
+from ._metrics import peak_memory, progress, scalar_keys, scalars
 from .base import Hook
 
 WRITERS = Registry('writer')
@@ -30,35 +28,16 @@ class Writer(ABC):
     """
 
     def _collect_metrics(self, engine: Any, window_size: int) -> dict[str, Any]:
-        metrics: dict[str, Any] = {
-            'mode': engine.mode,
-            'epoch': engine.epoch,
-            'iter': engine.iter_in_epoch,
-        }
-        if engine.mode != 'train':
-            return metrics
-
-        rates = []
-        for group in engine.optimizer.param_groups:
-            rate = round(group['lr'], 8 if group['lr'] < 1e-4 else 5)
-            rates.append({group['name']: rate} if 'name' in group else rate)
-        metrics['lr'] = rates[0] if len(rates) == 1 else rates
-
-        metrics['epoch'] += 1
-        metrics['iter'] += 1
-        for name, key in (('time', '_iter_time'), ('data_time', '_data_time')):
-            if key in engine.buffer.keys():
-                metrics[name] = engine.buffer.mean(key, window_size=window_size)
-        return metrics
+        return progress(engine, window_size)
 
     @abstractmethod
     def write(self, engine: Any, window_size: int) -> None:
         """Writes averages over the latest iterations."""
 
-    def open(self, engine: Any) -> None:
+    def open(self, engine: Any) -> None:  # noqa: B027 (optional, hence not abstract)
         """Called at the launch."""
 
-    def close(self, engine: Any) -> None:
+    def close(self, engine: Any) -> None:  # noqa: B027
         """Called at the end of the run."""
 
 
@@ -73,7 +52,7 @@ class CommandLineWriter(Writer):
 
         if engine.mode == 'train':
             line = f'Epoch [{metrics["epoch"]}][{metrics["iter"]}/{length}] lr: {metrics["lr"]}'
-            if '_total_time' in engine.buffer.keys():
+            if '_total_time' in set(engine.buffer.keys()):
                 total = engine.buffer.latest('_total_time')
                 done = engine.iter + 1 - engine.start_iter
                 left = engine.max_iters - engine.iter - 1
@@ -81,14 +60,14 @@ class CommandLineWriter(Writer):
             for key in ('time', 'data_time'):
                 if key in metrics:
                     line += f', {key}: {metrics[key]:.3f}'
-            memory = _peak_memory(engine.model)
+            memory = peak_memory(engine.model)
             if memory is not None:
                 line += f', memory: {memory}'
         else:
             line = f'Epoch ({engine.mode}) [{metrics["epoch"]}][{length}]'
 
         if is_main_process():
-            values = [f'{k}: {v:.4f}' for k, v in _scalars(engine.buffer, window_size)]
+            values = [f'{k}: {v:.4f}' for k, v in scalars(engine.buffer, window_size)]
             if values:
                 line += (' ' if line.endswith(']') else ', ') + ', '.join(values)
             engine.logger.info(line)
@@ -113,7 +92,7 @@ class JSONWriter(Writer):
     def write(self, engine: Any, window_size: int) -> None:
         """Appends the line."""
         metrics = self._collect_metrics(engine, window_size)
-        metrics.update(_scalars(engine.buffer, window_size))
+        metrics.update(scalars(engine.buffer, window_size))
         path = os.path.join(os.path.expanduser(engine.work_dir), self._filename)
         line = json.dumps(metrics) + '\n'
         with open(path, 'a') as file:
@@ -166,7 +145,7 @@ class TensorboardWriter(Writer):
             TypeError: For a record of unknown type.
         """
         step = engine.iter + 1
-        for key in engine.buffer.keys():
+        for key in list(engine.buffer.keys()):
             if key.startswith('_'):
                 continue
             if key.endswith('_'):
@@ -215,7 +194,7 @@ class WandbWriter(Writer):
     @main_only
     def write(self, engine: Any, window_size: int) -> None:
         """Logs each value."""
-        for key in _public(engine.buffer):
+        for key in scalar_keys(engine.buffer):
             value = engine.buffer.avg(key, window_size=window_size)
             self._writer.log({f'{key}/{engine.mode}': value})
 
@@ -290,27 +269,3 @@ def _build(writer: Any, where: str) -> Writer:
         return build_known(writer, [WRITERS], 'writer', where)
     raise TypeError(f'{where} must be a Writer, a dict or a str, but got {writer!r}')
 
-
-def _public(buffer: Any) -> list[str]:
-    return [key for key in buffer.keys() if not key.startswith('_') and not key.endswith('_')]
-
-
-def _scalars(buffer: Any, window_size: int) -> Iterator[tuple[str, float]]:
-    for key in _public(buffer):
-        value = buffer.avg(key, window_size=window_size)
-        if isinstance(value, dict):
-            yield from ((f'{key}_{name}', item) for name, item in value.items())
-        else:
-            yield key, value
-
-
-def _peak_memory(model: torch.nn.Module) -> int | None:
-    """Returns the most memory that any process has held on its GPU, in MiB, on rank 0."""
-    param = next(model.parameters(), None)
-    if param is None or param.device.type != 'cuda':
-        return None
-    peak = torch.cuda.max_memory_allocated() // (1024 * 1024)
-    memory = torch.tensor([peak], dtype=torch.int32, device=param.device)
-    if get_world_size() > 1:
-        dist.reduce(memory, 0, op=dist.ReduceOp.MAX)
-    return int(memory.item())

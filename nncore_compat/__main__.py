@@ -1,0 +1,88 @@
+"""`python -m nncore_compat [options] script.py args...`: run an nncore script on Lightning."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from . import __version__, _runner, quirks
+from ._alias import install
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a script or module with `nncore.engine` served by nncore_compat.
+
+    Args:
+        argv: The command line without the program's name. Default: that of this process.
+
+    Raises:
+        SystemExit: As the script ends, or with code 2 for a wrong command line.
+    """
+    parser, valued = _parser()
+    own, target = _split(sys.argv[1:] if argv is None else argv, valued)
+    options = parser.parse_args(own)
+    if not target:
+        parser.error('no script given: script.py or -m module')
+    if target == ['-m']:
+        parser.error('-m needs the name of a module')
+
+    where, spec = '--quirks', options.quirks
+    if spec is None:
+        where, spec = quirks.ENV, os.environ.get(quirks.ENV, 'none')
+    try:
+        quirks.enable(spec)
+    except ValueError as error:
+        parser.error(f'{where}: {error}')
+
+    install()
+    if target[0] == '-m':
+        _runner.run_module(target[1], target[2:])
+    else:
+        _runner.run_script(target[0], target[1:])
+
+
+def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
+    """The parser of our own options, and those of them that are followed by a value."""
+    by_name = os.path.basename(sys.argv[0]).startswith('nncore-compat')
+    prog = 'nncore-compat' if by_name else 'python -m nncore_compat'
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f'{prog} [options] (script.py | -m module) [args ...]',
+        description='Run a training script written for nncore on Lightning, unchanged. '
+        'All that follows the script or module belongs to it.',
+        epilog=_table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('--version', action='version', version=f'nncore-compat {__version__}')
+    valued = [
+        parser.add_argument(
+            '--quirks',
+            metavar='all|none|NAME,...',
+            help='what nncore 0.4.7 does instead of what it documents, by name, see below '
+            f'(default: environment variable {quirks.ENV}, else none)',
+        ),
+    ]
+    return parser, {name for action in valued for name in action.option_strings}
+
+
+def _table() -> str:
+    lines = ['quirks, and what each brings back:']
+    for name, text in quirks.QUIRKS.items():
+        lines += [f'  {name}', textwrap.indent(textwrap.fill(text, 72), ' ' * 6)]
+    return '\n'.join(lines)
+
+
+def _split(argv: Sequence[str], valued: set[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Cut where our options end: argparse would go on to read the script's."""
+    index = 0
+    while index < len(argv) and argv[index].startswith('-') and argv[index] != '-m':
+        index += 2 if argv[index] in valued else 1
+    return argv[:index], argv[index:]
+
+
+if __name__ == '__main__':
+    main()

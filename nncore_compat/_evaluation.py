@@ -1,0 +1,78 @@
+"""Evaluation: collected outputs to metrics, with or without a training around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .comm import gather, is_main_process, sync
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+SPLITS = {'val': ('val',), 'test': ('test',), 'both': ('val', 'test')}
+
+
+def evaluate(engine: Engine) -> dict[str, Any]:
+    """Let the current dataset evaluate what the model put out.
+
+    Returns:
+        What ``dataset.evaluate`` returned, on the main process; else an empty dict.
+
+    Raises:
+        AttributeError: The dataset has no ``evaluate``.
+        KeyError: Nothing was collected.
+    """
+    dataset = engine.data_loader.dataset
+    if not hasattr(dataset, 'evaluate'):
+        raise AttributeError(
+            f'{type(dataset).__name__} has no evaluate(outputs, logger=...) method, which is what '
+            'turns collected outputs into metrics'
+        )
+    if '_out' not in engine.buffer.keys():  # noqa: SIM118 (Buffer is no container)
+        raise KeyError(
+            f"nothing to evaluate: the model returned no '_out' in {engine.mode} mode "
+            f'(the buffer has {list(engine.buffer.keys())})'
+        )
+    blobs = gather(engine.buffer.pop('_out')) or []
+    output: dict[str, Any] = {}
+    if is_main_process():
+        # Each rank had every n-th batch, so they are interleaved.
+        outputs = [value for values in zip(*blobs, strict=False) for value in values]
+        cfg = dict(engine.cur_stage.get('validation') or {})
+        cfg.pop('interval', None)
+        cfg.pop('offset', None)
+        output = dataset.evaluate(outputs[: len(dataset)], logger=engine.logger, **cfg)
+    sync()
+    return output
+
+
+def run(engine: Engine, mode: bool | str) -> dict[str, Any]:
+    """Run the model over one or both splits and evaluate.
+
+    Args:
+        engine: The engine; its counters and buffer are reset afterwards.
+        mode: True or ``'test'``, ``'val'``, or ``'both'``.
+
+    Returns:
+        The metrics by split.
+
+    Raises:
+        ValueError: The mode is unknown.
+    """
+    name = 'test' if isinstance(mode, bool) else mode
+    if name not in SPLITS:
+        raise ValueError(f"eval mode '{mode}' not found, expected True or one of {list(SPLITS)}")
+    metrics = {}
+    for split in SPLITS[name]:
+        if split not in engine.data_loaders:
+            raise ValueError(
+                f'no loader for {split}: data_loaders has {list(engine.data_loaders)}'
+            )
+        engine.logger.info(f'Inferencing on {split} split...')
+        engine.test_epoch(split=split)
+        metrics[split] = engine.evaluate()
+        if metrics[split]:
+            values = ', '.join(f'{key}: {value}' for key, value in metrics[split].items())
+            engine.logger.info(f'Evaluation results on {split} split: {values}')
+        engine.reset_states()
+    return metrics
