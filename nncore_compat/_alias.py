@@ -4,8 +4,8 @@
 `nncore.engine`; the rest of a real nncore is left alone. The second is asked when nobody else knows
 `nncore`: it provides a bare namespace to hold `engine`, and errors that say how to get the rest.
 
-This file also runs on its own, before nncore_compat is imported, in the start-up of child processes
-(`_site/sitecustomize.py`), so it imports nothing of the package and nothing that is slow (importlib.abc and typing are).
+This file also runs on its own, before nncore_compat is imported, at the start of child processes
+(`_site/sitecustomize.py`): it imports nothing of the package and nothing slow (importlib.abc is).
 """
 
 from __future__ import annotations

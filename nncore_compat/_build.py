@@ -121,4 +121,4 @@ def _hint(name: str, parents: Sequence[Any]) -> str:
     known = [n for p in parents if not isinstance(p, ModuleType) for n in _names(p)]
     known += [f'any class of {p.__name__}' for p in parents if isinstance(p, ModuleType)]
     suggestion = f': did you mean {near[0]!r}?' if near else '.'
-    return f"{suggestion} Accepted: {', '.join(dict.fromkeys(known))}"
+    return f'{suggestion} Accepted: {", ".join(dict.fromkeys(known))}'

@@ -26,9 +26,7 @@ class ProgressBar:
         num_tasks: The number of tasks; by default the length of ``iterable``, if it has one.
     """
 
-    def __init__(
-        self, iterable: Iterable[Any] | None = None, num_tasks: int | None = None
-    ) -> None:
+    def __init__(self, iterable: Iterable[Any] | None = None, num_tasks: int | None = None) -> None:
         self._iterable: Any = iterable
         self._num_tasks = num_tasks or (len(iterable) if isinstance(iterable, Sized) else None)
         self._completed = 0

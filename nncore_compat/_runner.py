@@ -12,6 +12,10 @@ from importlib.machinery import SourceFileLoader
 from pkgutil import get_importer
 from types import ModuleType, TracebackType
 
+# Private, but it is what the interpreter itself calls for `-m`, folders and archives.
+_run_module_as_main = runpy._run_module_as_main  # type: ignore[attr-defined]
+
+# What stands between the interpreter and the user's first frame.
 _MACHINERY = {
     __name__,
     'runpy',
@@ -36,7 +40,7 @@ def run_script(script: str, args: Sequence[str]) -> None:
     file = os.path.join(os.getcwd(), script)
     if get_importer(file) is not None:
         _set_first(file, insert=_safe_path())
-        _as_main(lambda _: runpy._run_module_as_main('__main__', alter_argv=False))
+        _as_main(lambda _: _run_module_as_main('__main__', alter_argv=False))
         return
     try:
         with io.open_code(file) as stream:
@@ -71,8 +75,7 @@ def run_module(module: str, args: Sequence[str]) -> None:
     sys.argv[:] = ['-m', *args]
     if not _safe_path():
         _set_first(os.getcwd())
-    # Private, but it is what the interpreter itself calls for `-m`.
-    _as_main(lambda _: runpy._run_module_as_main(module))
+    _as_main(lambda _: _run_module_as_main(module))
 
 
 def _safe_path() -> bool:

@@ -52,9 +52,9 @@ def load_state_dict(
         )
 
     if unexpected:
-        problems.append(f"Unexpected keys in source state dict: {', '.join(unexpected)}\n")
+        problems.append(f'Unexpected keys in source state dict: {", ".join(unexpected)}\n')
     if missing:
-        problems.append(f"Missing keys in source state dict: {', '.join(missing)}\n")
+        problems.append(f'Missing keys in source state dict: {", ".join(missing)}\n')
     if not problems:
         return
     text = '\n'.join(['The model and loaded state dict do not match exactly\n', *problems])

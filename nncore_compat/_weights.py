@@ -71,7 +71,7 @@ def load_torchvision(name: str, **kwargs: Any) -> Any:
         weights = get_model_weights(name)
     except ValueError as error:
         near = get_close_matches(name, list_models(models))
-        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ''
+        hint = f'did you mean {" or ".join(map(repr, near))}? ' if near else ''
         raise ValueError(
             f'torchvision has no model {name!r}: {hint}Accepted: a name from '
             'torchvision.models.list_models()'

@@ -26,9 +26,7 @@ class Buffer:
         ValueError: If ``max_size`` is less than 1.
     """
 
-    def __init__(
-        self, max_size: int = 100000, logger: logging.Logger | str | None = None
-    ) -> None:
+    def __init__(self, max_size: int = 100000, logger: logging.Logger | str | None = None) -> None:
         if not isinstance(max_size, int) or isinstance(max_size, bool):
             raise TypeError(f'Buffer: max_size must be a positive integer, but got {max_size!r}')
         if max_size < 1:
@@ -160,9 +158,7 @@ class Buffer:
                 f'cannot average {self.count(key)} values of {key!r} with {self.count(factor)} of '
                 f'{factor!r}: the model must return both for every batch'
             )
-        return self._reduce(
-            key, window_size, lambda data: (data * weights).sum() / weights.sum()
-        )
+        return self._reduce(key, window_size, lambda data: (data * weights).sum() / weights.sum())
 
     def _values(self, key: str) -> list[Any]:
         if key not in self._data:

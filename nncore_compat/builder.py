@@ -111,9 +111,7 @@ def build_dataloader(
     if seed is not None:
         options.setdefault(
             'worker_init_fn',
-            partial(
-                _seed_worker, num_workers=options.get('num_workers', 0), rank=rank, seed=seed
-            ),
+            partial(_seed_worker, num_workers=options.get('num_workers', 0), rank=rank, seed=seed),
         )
     return DataLoader(dataset, **options)
 

@@ -179,9 +179,7 @@ def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
     return gathered
 
 
-def gather(
-    data: Any, dst: int = 0, group: dist.ProcessGroup | None = None
-) -> list[Any] | None:
+def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any] | None:
     """Collect any picklable object from every process, on one process.
 
     Args:

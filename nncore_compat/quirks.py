@@ -43,7 +43,7 @@ def _parse(spec: str, where: str = '') -> frozenset[str]:
             hint = f': did you mean {near[0]!r}?' if near else '.'
             accepted = ', '.join(QUIRKS)
             raise ValueError(
-                f"unknown quirk {name!r}{where}{hint} "
+                f'unknown quirk {name!r}{where}{hint} '
                 f"Accepted: 'all', 'none', or a comma-separated list of {accepted}"
             )
     return frozenset(names)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..comm import get_world_size
 from .callback import Dispatcher, exchange_optimizer
 from .module import NEVER, StagesModule
 from .precision import ScaledPrecision
@@ -23,9 +24,16 @@ class Run:
 
     Args:
         engine: The engine.
+
+    Raises:
+        RuntimeError: There are several processes.
     """
 
     def __init__(self, engine: Engine) -> None:
+        if get_world_size() > 1:
+            raise RuntimeError(
+                f'nncore_compat runs in one process for now, but this is one of {get_world_size()}'
+            )
         self.engine = engine
         self.fitting = False
         self.testing_through_lightning = False

@@ -60,7 +60,7 @@ class CheckpointHook(Hook):
             meta={
                 'epoch': engine.epoch + 1,
                 'iter': engine.iter,
-                'stages': [plain(stage) for stage in engine.stages],
+                'stages': plain(engine.stages),
             },
         )
         if self._create_symlink:

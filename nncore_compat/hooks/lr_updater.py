@@ -121,6 +121,4 @@ class LrUpdaterHook(Hook):
             return ratio**left
         if policy == 'constant':
             return ratio
-        raise TypeError(
-            f"unknown warm-up policy {policy!r}. Accepted: 'linear', 'exp', 'constant'"
-        )
+        raise TypeError(f"unknown warm-up policy {policy!r}. Accepted: 'linear', 'exp', 'constant'")

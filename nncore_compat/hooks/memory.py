@@ -23,8 +23,9 @@ class EmptyCacheHook(Hook):
 
     def __init__(self, names: Sequence[str] = []) -> None:
         super().__init__()
-        check_events([names] if isinstance(names, str) else names, 'EmptyCacheHook.names')
-        for name in [names] if isinstance(names, str) else names:
+        events = [names] if isinstance(names, str) else list(names)
+        check_events(events, 'EmptyCacheHook.names')
+        for name in events:
             setattr(self, name, self._empty_cache)
 
     def _empty_cache(self, engine: Any) -> None:

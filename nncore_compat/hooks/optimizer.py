@@ -66,10 +66,10 @@ class OptimizerHook(Hook):
 
         Raises:
             KeyError: When the model did not return the stage's loss.
+            TypeError: When it returned no loss at all.
         """
-        stepping = self.every_n_iters_in_epoch(
-            engine, self._interval
-        ) or self.last_iter_in_epoch(engine)
+        complete = self.every_n_iters_in_epoch(engine, self._interval)
+        stepping = complete or self.last_iter_in_epoch(engine)
         engine._backward(self.scaler.scale(_stage_loss(engine)), sync=stepping)
         if not stepping:
             return
@@ -108,7 +108,13 @@ def _stage_loss(engine: Any) -> torch.Tensor:
             f'loss {key!r} (stages[{engine.stage}].loss) is not among the losses '
             f'that the model returned: {returned}'
         )
-    return engine.losses[key]
+    loss = engine.losses[key]
+    if not torch.is_tensor(loss):
+        raise TypeError(
+            f"the model returned no loss to back-propagate: {key!r} is {loss!r}. Its forward must "
+            "return a dict with a 'loss', or keys that contain 'loss', beside '_avg_factor'"
+        )
+    return loss
 
 
 def _with_grad(model: torch.nn.Module) -> list[Any]:

@@ -52,7 +52,8 @@ class CommandLineWriter(Writer):
 
         if engine.mode == 'train':
             line = f'Epoch [{metrics["epoch"]}][{metrics["iter"]}/{length}] lr: {metrics["lr"]}'
-            if '_total_time' in set(engine.buffer.keys()):
+            recorded = engine.buffer.keys()
+            if '_total_time' in recorded:
                 total = engine.buffer.latest('_total_time')
                 done = engine.iter + 1 - engine.start_iter
                 left = engine.max_iters - engine.iter - 1
@@ -268,4 +269,3 @@ def _build(writer: Any, where: str) -> Writer:
     if isinstance(writer, (dict, str)):
         return build_known(writer, [WRITERS], 'writer', where)
     raise TypeError(f'{where} must be a Writer, a dict or a str, but got {writer!r}')
-

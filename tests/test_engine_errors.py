@@ -1,0 +1,223 @@
+"""Bad input is named, with its place, before training starts."""
+
+import logging
+import os
+
+import pytest
+import torch
+from tiny import Net, Points, engine, stage
+from torch.utils.data import DataLoader
+
+SCHEDULE = {'type': 'epoch', 'policy': 'cosine'}
+WARMUP = {'type': 'iter', 'policy': 'linear', 'steps': 3, 'ratio': 0.1}
+
+
+def without(cfg, key):
+    return {k: v for k, v in cfg.items() if k != key}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'error', 'texts'),
+    [
+        ({'epochs': ...}, KeyError, ['stages[0].epochs is missing']),
+        ({'epochs': ..., 'epoch': 3}, KeyError, ["did you mean 'epoch'"]),
+        ({'epochs': 0}, ValueError, ['stages[0].epochs', 'at least 1', '0']),
+        ({'epochs': -2}, ValueError, ['stages[0].epochs', '-2']),
+        ({'epochs': '3'}, TypeError, ['stages[0].epochs', "'3'", 'integer']),
+        ({'epochs': True}, TypeError, ['stages[0].epochs', 'True']),
+        ({'epochs': 1.5}, TypeError, ['stages[0].epochs', '1.5']),
+        ({'optimizer': ...}, KeyError, ['stages[0].optimizer is missing']),
+        ({'optimizer': {'type': 'SDG'}}, ValueError, ['stages[0].optimizer.type', "'SDG'", "'SGD'"]),
+        ({'optimizer': {'lr': 1}}, KeyError, ['stages[0].optimizer', "'type'"]),
+        ({'optimizer': 3}, TypeError, ['stages[0].optimizer', '3']),
+        ({'lr_schedule': 'cosine'}, TypeError, ['stages[0].lr_schedule', "'cosine'"]),
+        (
+            {'lr_schedule': {'type': 'epoch', 'policy': 'cosin'}},
+            TypeError,
+            ['stages[0].lr_schedule.policy', "'cosin'", "did you mean 'cosine'", "'poly'"],
+        ),
+        ({'lr_schedule': {'type': 'epoch'}}, KeyError, ['stages[0].lr_schedule.policy']),
+        ({'lr_schedule': {'policy': 'cosine'}}, KeyError, ['stages[0].lr_schedule.type']),
+        (
+            {'lr_schedule': {'type': 'step', 'policy': 'cosine'}},
+            ValueError,
+            ['stages[0].lr_schedule.type', "'step'", "'epoch', 'iter'"],
+        ),
+        *(
+            (
+                {'lr_schedule': {'type': 'epoch', 'policy': policy}},
+                KeyError,
+                [f'stages[0].lr_schedule.{key} is missing', repr(policy)],
+            )
+            for policy, key in (('step', 'step'), ('exp', 'gamma'), ('inv', 'gamma'))
+        ),
+        ({'warmup': {**WARMUP, 'policy': 'linar'}}, TypeError, ['stages[0].warmup.policy', "'linear'"]),
+        ({'warmup': {**WARMUP, 'type': 'it'}}, ValueError, ['stages[0].warmup.type', "'it'"]),
+        ({'warmup': without(WARMUP, 'steps')}, KeyError, ['stages[0].warmup.steps is missing']),
+        ({'warmup': without(WARMUP, 'type')}, KeyError, ['stages[0].warmup.type is missing']),
+        ({'warmup': {**WARMUP, 'steps': 'x'}}, TypeError, ['stages[0].warmup.steps', "'x'"]),
+        ({'validation': {'interval': -1}}, ValueError, ['stages[0].validation.interval', '-1']),
+        ({'validation': 1}, TypeError, ['stages[0].validation', '1']),
+        ({'grad_clip': 2.0}, TypeError, ['stages[0].grad_clip', '2.0']),
+    ],
+)
+def test_stage(tmp_path, changes, error, texts):
+    with pytest.raises(error) as info:
+        engine(tmp_path / 'work', stages=stage(**changes))
+    for text in texts:
+        assert text in str(info.value).replace('\\', '')
+    assert not os.path.exists(tmp_path / 'work'), 'a refused engine leaves no files'
+
+
+def test_place_of_a_later_stage(tmp_path):
+    with pytest.raises(TypeError, match=r'stages\[1\]\.lr_schedule\.policy'):
+        engine(tmp_path, stages=[stage(), stage(lr_schedule={**SCHEDULE, 'policy': 'x'})])
+
+
+def test_typo_in_a_key_is_reported_but_may_be_a_hooks_own(tmp_path, caplog):
+    logger = logging.getLogger('typos')
+    cfg = stage(lr_shedule=SCHEDULE, my_own=1, warmup={**WARMUP, 'step_': 3})
+    engine(tmp_path, stages=cfg, logger=logger)
+    texts = [record.getMessage() for record in caplog.records]
+    assert any("stages[0]" in t and "'lr_shedule'" in t and "'lr_schedule'" in t for t in texts)
+    assert any("stages[0].warmup" in t and "'step_'" in t for t in texts)
+    assert not any('my_own' in t for t in texts)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'error', 'texts'),
+    [
+        ({'hooks': ['EvalHok']}, ValueError, ["'EvalHok'", "'EvalHook'"]),
+        ({'hooks': [{'type': 'Nothing'}]}, ValueError, ["'Nothing'", 'EvalHook']),
+        ({'hooks': [3]}, TypeError, ['Hook', 'int']),
+        ({'hooks': [object]}, TypeError, ['Hook']),
+        ({'amp': 'fp8'}, TypeError, ["'fp8'", "'bf16'"]),
+        ({'amp': 1.5}, TypeError, ['1.5']),
+        ({'amp': {'dtyp': torch.float16}}, TypeError, ['dtyp', 'dtype']),
+        ({'model': 'Lineer'}, ValueError, ["'Lineer'", "'Linear'"]),
+        ({'model': {'type': 'Nothing'}}, ValueError, ["'Nothing'"]),
+        ({'data_loaders': 'NoSuchSet'}, ValueError, ["'NoSuchSet'"]),
+        ({'data_loaders': {'train': {'type': 'NoSuchSet'}}}, ValueError, ["'NoSuchSet'"]),
+        ({'data_loaders': {'train': 3}}, TypeError, ['3']),
+        ({'buffer_size': 0}, ValueError, ['0']),
+        ({'stages': [3]}, TypeError, ['stages[0]', '3']),
+        ({'stages': 'SGD'}, TypeError, ['stages', "'SGD'"]),
+    ],
+)
+def test_engine_arguments(tmp_path, kwargs, error, texts):
+    with pytest.raises(error) as info:
+        engine(tmp_path, **kwargs)
+    for text in texts:
+        assert text in str(info.value)
+
+
+def test_no_loader_for_training(tmp_path):
+    only_test = engine(tmp_path, data_loaders={'test': DataLoader(Points(), 4)})
+    with pytest.raises(ValueError, match=r"no loader for training.*'test'"):
+        only_test.launch()
+    assert only_test.launch(eval='test')['test'].keys() == {'acc'}
+
+
+def test_amp_leaves_the_callers_dict(tmp_path):
+    amp = {'dtype': torch.bfloat16}
+    engine(tmp_path, amp=amp)
+    assert amp == {'dtype': torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'texts'),
+    [
+        (lambda output: output['loss'], TypeError, ['Net.forward', 'dict', 'Tensor', 'iter 1']),
+        (lambda output: {'_avg_factor': 4}, TypeError, ['no loss', '_avg_factor']),
+        (lambda output: without(output, '_avg_factor'), KeyError, ['_avg_factor']),
+    ],
+)
+def test_output_of_the_model(tmp_path, change, error, texts):
+    wrong = engine(tmp_path, Net(change))
+    with pytest.raises(error) as info:
+        wrong.launch()
+    for text in texts:
+        assert text in str(info.value)
+    assert wrong.iter == 0, 'named at the first iteration'
+
+
+def test_loss_of_the_stage(tmp_path):
+    with pytest.raises(KeyError, match=r"stages\[0\]\.loss.*'loss'"):
+        engine(tmp_path, stages=stage(loss='loss_x')).launch()
+
+
+def test_before_not_found_registers_nothing(tmp_path):
+    one = engine(tmp_path)
+    names = list(one.hooks)
+    with pytest.raises(ValueError, match=r"'EvalHok' not found.*'EvalHook'"):
+        one.register_hook('EmptyCacheHook', before='EvalHok')
+    assert list(one.hooks) == names
+
+
+def test_duplicate_hook(tmp_path):
+    one = engine(tmp_path)
+    old = one.hooks['EvalHook']
+    with pytest.raises(KeyError, match='EvalHook.*exists'):
+        one.register_hook('EvalHook', overwrite=False)
+    assert one.hooks['EvalHook'] is old
+
+
+def test_unregister_unknown_hook(tmp_path):
+    with pytest.raises(KeyError, match="'Nothing' not found"):
+        engine(tmp_path).unregister_hook('Nothing')
+
+
+def test_eval_mode(tmp_path):
+    with pytest.raises(ValueError, match=r"'train' not found.*'both'"):
+        engine(tmp_path).launch(eval='train')
+
+
+def test_evaluate_without_outputs_or_method(tmp_path):
+    with pytest.raises(KeyError, match="returned no '_out'"):
+        engine(tmp_path, Net(lambda output: without(output, '_out'))).launch(eval=True)
+    plain = torch.utils.data.TensorDataset(torch.zeros(4, 2), torch.zeros(4).long())
+
+    def collate(samples):
+        x, y = zip(*samples, strict=True)
+        return {'x': torch.stack(x), 'y': torch.stack(y)}
+
+    loaders = {'test': DataLoader(plain, 2, collate_fn=collate)}
+    with pytest.raises(AttributeError, match='TensorDataset has no evaluate'):
+        engine(tmp_path, data_loaders=loaders).launch(eval=True)
+
+
+def test_resume_refusals(tmp_path):
+    fresh = engine(tmp_path)
+    with pytest.raises(FileNotFoundError, match='nothing.pth'):
+        fresh.resume(str(tmp_path / 'nothing.pth'))
+
+    fresh.launch()
+    good = tmp_path / 'epoch_1.pth'
+    truncated = tmp_path / 'truncated.pth'
+    truncated.write_bytes(good.read_bytes()[:-700])
+    with pytest.raises(RuntimeError, match='truncated.pth'):
+        fresh.resume(str(truncated))
+
+    text = tmp_path / 'text.pth'
+    text.write_text('no checkpoint')
+    with pytest.raises(RuntimeError, match='text.pth'):
+        fresh.resume(str(text))
+
+    checkpoint = torch.load(good)
+    for key, error in (('meta', RuntimeError), ('state_dict', RuntimeError), ('optimizer', KeyError)):
+        torch.save(without(checkpoint, key), tmp_path / 'part.pth')
+        with pytest.raises(error, match=f'{key}.*part.pth|part.pth.*{key}'):
+            fresh.resume(str(tmp_path / 'part.pth'))
+    with pytest.raises(RuntimeError, match='given checkpoint'):
+        fresh.resume([1, 2])
+    assert (fresh.epoch, fresh.iter) == (1, 3), 'a refused checkpoint changes nothing'
+
+
+def test_methods_that_lightning_replaces(tmp_path):
+    from nncore_compat import Engine
+
+    with pytest.raises(TypeError, match=r'Mine\.train_epoch would never be called'):
+
+        class Mine(Engine):
+            def train_epoch(self):
+                pass

@@ -1,0 +1,50 @@
+"""The private names of Lightning are there, in the installed version."""
+
+import inspect
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import Precision
+from tiny import engine
+
+from nncore_compat._lightning import private
+
+
+def test_names(tmp_path):
+    one = engine(tmp_path)
+    one.launch()
+    loop = one.trainer.fit_loop
+    assert '_run' in vars(Trainer)
+    assert list(inspect.signature(Precision._after_closure).parameters) == [
+        'self',
+        'model',
+        'optimizer',
+    ]
+    for holder, name in (
+        (loop, 'max_batches'),
+        (loop, '_combined_loader'),
+        (loop, '_data_fetcher'),
+        (loop.epoch_loop, '_batches_that_stepped'),
+        (loop.epoch_loop.val_loop, '_max_batches'),
+        (loop.epoch_loop.val_loop, '_combined_loader'),
+    ):
+        assert name in vars(holder), name
+    # What is called on them is public, on private objects.
+    assert 'optimizer' in inspect.getsource(loop.epoch_loop.manual_optimization.on_run_start)
+
+
+def test_start_at(tmp_path):
+    one = engine(tmp_path)
+    one.launch()
+    private.start_at(one.trainer, epoch=5, iteration=70)
+    assert one.trainer.current_epoch == 5
+    assert one.trainer.global_step == 70
+    assert one.trainer.fit_loop.total_batch_idx == 69
+
+
+def test_lightning_exits_on_ctrl_c_and_we_do_not():
+    import inspect
+
+    from lightning.pytorch.trainer import call
+
+    source = inspect.getsource(call._call_and_handle_interrupt)
+    assert 'sys.exit' in source or 'exit(1)' in source, 'no longer needed: UninterruptedTrainer'
