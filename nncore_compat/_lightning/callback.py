@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, Trainer
 
 from .. import _phases
 from . import private
-from .module import NEVER, StagesModule, passes_stop_iteration
+from .module import StagesModule, passes_stop_iteration
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -81,9 +81,8 @@ class Dispatcher(Callback):
     @passes_stop_iteration
     def on_train_epoch_end(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
         # The loader had fewer batches than its length says, so no batch was the last one.
-        if self.engine.epoch == self._epoch and module.close_train_epoch():
-            trainer.check_val_every_n_epoch = NEVER
-            self.engine.val_epoch()
+        if self.engine.epoch == self._epoch:
+            module.close_train_epoch(lightning_validates=False)
 
     @passes_stop_iteration
     def on_train_end(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]

@@ -100,25 +100,24 @@ class StagesModule(LightningModule):
         if self.trainer.is_last_batch:
             self.close_train_epoch()
 
-    def close_train_epoch(self) -> bool:
-        """End the epoch, and have Lightning validate if it is due.
+    def close_train_epoch(self, lightning_validates: bool = True) -> None:
+        """End the epoch, and validate if that is due.
 
-        Returns:
-            Whether a validation is due that Lightning is to run.
+        Args:
+            lightning_validates: Whether Lightning will look whether to validate.
         """
         engine = self.engine
         for batch in self.views['train'].rest():
             engine.train_iter(batch)
         if not _phases.close_train_epoch(engine):
-            return False
+            return
         engine.logger.info('Validating...')
-        if engine._overrides('val_epoch'):
+        if engine._overrides('val_epoch') or not lightning_validates:
             engine.val_epoch()
-            return False
+            return
         _phases.enter_mode(engine, 'val')
         self.trainer.check_val_every_n_epoch = 1
         resize_validation(self.trainer, len(self.views['val']))
-        return True
 
     # Lightning validates under no_grad, nncore only the model: hooks may use gradients.
     @torch.enable_grad()

@@ -18,12 +18,12 @@ def check_events(names: Iterable[Any], where: str) -> None:
         raise ValueError(f'unknown event {name!r} ({where}).{hint} Accepted: {accepted}')
 
 
-def check_count(value: Any, where: str) -> int:
-    """Returns a whole number of at least 1.
+def check_count(value: Any, where: str, minimum: int = 1) -> int:
+    """Returns a whole number that is not below the minimum.
 
     Raises:
         ValueError: For anything else.
     """
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f'{where} must be a whole number of at least 1, but got {value!r}')
+    if not isinstance(value, int) or value < minimum:
+        raise ValueError(f'{where} must be a whole number of at least {minimum}, got {value!r}')
     return value

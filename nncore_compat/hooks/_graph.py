@@ -93,12 +93,8 @@ def _with_tensors(data: Any, tensors: Iterator[torch.Tensor]) -> Any:
 
 
 def _first_batch(loader: Any) -> Any:
-    if isinstance(loader, DataLoader):
-        # Without workers: persistent ones would keep the seeds of this iteration for the run.
-        loader = copy.copy(loader)
-        loader.num_workers = 0
-        loader.timeout = 0
-    return next(iter(loader))
+    # From a copy, as a loader keeps persistent workers, with the seeds of their first iteration.
+    return next(iter(copy.copy(loader) if isinstance(loader, DataLoader) else loader))
 
 
 @contextlib.contextmanager

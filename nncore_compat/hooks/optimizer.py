@@ -18,7 +18,8 @@ class OptimizerHook(Hook):
     `torch.nn.utils.clip_grad_norm_`.
 
     Args:
-        interval: Length of the window in iterations; the last one of an epoch may be shorter.
+        interval: Length of the window in iterations; the last one of an epoch may be shorter. With
+            0 there is one window, the epoch.
         coalesce: Accepted for nncore's sake: how gradients travel between processes is up to the
             strategy.
         bucket_size_mb: Accepted for the same reason.
@@ -26,7 +27,7 @@ class OptimizerHook(Hook):
             with automatic mixed precision, where CUDA is available.
 
     Raises:
-        ValueError: For an interval below 1.
+        ValueError: For an interval below 0.
     """
 
     scaler: torch.amp.GradScaler
@@ -39,7 +40,7 @@ class OptimizerHook(Hook):
         grad_scale: dict[str, Any] | bool | None = None,
     ) -> None:
         super().__init__()
-        self._interval = check_count(interval, 'OptimizerHook.interval')
+        self._interval = check_count(interval, 'OptimizerHook.interval', minimum=0)
         self._coalesce = coalesce
         self._bucket_size_mb = bucket_size_mb
         self._last_updated_iter = 0
@@ -76,7 +77,7 @@ class OptimizerHook(Hook):
 
         window = engine.iter_in_epoch + 1 - self._last_updated_iter
         self._last_updated_iter = engine.iter_in_epoch + 1
-        if window > 1:
+        if window != 1:
             for param in _with_grad(engine.model):
                 param.grad.data.div_(window)
 
@@ -111,7 +112,7 @@ def _stage_loss(engine: Any) -> torch.Tensor:
     loss = engine.losses[key]
     if not torch.is_tensor(loss):
         raise TypeError(
-            f"the model returned no loss to back-propagate: {key!r} is {loss!r}. Its forward must "
+            f'the model returned no loss to back-propagate: {key!r} is {loss!r}. Its forward must '
             "return a dict with a 'loss', or keys that contain 'loss', beside '_avg_factor'"
         )
     return loss
