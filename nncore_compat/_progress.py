@@ -69,7 +69,7 @@ class ProgressBar:
         if 0 < self._completed == self._num_tasks:
             text += '\n'
         columns = get_terminal_size().columns
-        width = max(2, min(columns - len('\r[') - len(text), int(columns * 0.6), 40))
+        width = max(2, min(columns - len('\r[') - len(text), 40))
         done = self._completed / self._num_tasks if self._completed else 0
         marks = '>' * int(width * done)
         return f'\r[{marks:<{width}}{text}'

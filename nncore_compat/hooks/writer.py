@@ -241,7 +241,13 @@ class EventWriterHook(Hook):
             writer.close(engine)
 
     def after_train_iter(self, engine: Any) -> None:
-        """Writes when it is time."""
+        """Writes when it is time.
+
+        Raises:
+            KeyError: In the first iteration, when the model returns no `_avg_factor`.
+        """
+        if engine.iter == engine.start_iter:
+            self._check_factor(engine.buffer)
         if self.last_iter_in_epoch(engine):
             window = len(engine.data_loader) % self._interval or self._interval
         elif self.every_n_iters_in_epoch(engine, self._interval):
@@ -254,6 +260,13 @@ class EventWriterHook(Hook):
     def after_val_epoch(self, engine: Any) -> None:
         """Writes the results of the validation."""
         self._write(engine, len(engine.data_loader))
+
+    def _check_factor(self, buffer: Any) -> None:
+        # Not after the first window, which may be hours away. Writers of a user may not need it.
+        ours = any(type(writer).__module__ == __name__ for writer in self._writers)
+        if ours and buffer.get('_avg_factor') is None:
+            for key in scalar_keys(buffer)[:1]:
+                buffer.avg(key)
 
     def _write(self, engine: Any, window_size: int) -> None:
         for writer in self._writers:

@@ -1,0 +1,26 @@
+"""The two sides that tests compare: nncore 0.4.7 itself, and nncore_compat."""
+
+import importlib.util
+import sys
+
+import pytest
+from parity.sides import Side
+
+
+@pytest.fixture(scope='session')
+def reference_installed():
+    """Skip where nncore cannot be installed; anywhere else its absence is an error."""
+    if importlib.util.find_spec('nncore') is None:
+        if sys.version_info >= (3, 13):
+            pytest.skip('nncore 0.4.7 does not build on Python 3.13 and later')
+        pytest.fail("nncore is missing: pip install 'nncore-compat[test]'")
+
+
+@pytest.fixture(scope='session')
+def sides(reference_installed, tmp_path_factory):
+    """A live process of the reference and one of ours, with every quirk switched on."""
+    folder = tmp_path_factory.mktemp('sides')
+    both = Side(True, folder / 'reference.log'), Side(False, folder / 'ours.log')
+    yield both
+    for side in both:
+        side.close()

@@ -1,0 +1,50 @@
+"""Compare scripts by hand: `cd tests && python -m parity [--self] [--keep DIR] [SCRIPT ...]`."""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from parity.compare import compare_runs
+from parity.sides import SCRIPTS, Side, run_both
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='python -m parity', description=__doc__)
+    parser.add_argument('scripts', nargs='*', help='names in parity/scripts; all by default')
+    parser.add_argument('--self', action='store_true', help='reference against reference')
+    parser.add_argument('--keep', help='folder for the files of the runs')
+    args = parser.parse_args()
+    names = args.scripts or sorted(p.name for p in SCRIPTS.glob('[!_]*.py'))
+    folder = Path(args.keep or tempfile.mkdtemp()).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    sides = [
+        Side(reference, folder / f'driver_{i}.log')
+        for i, reference in enumerate((True, args.self))
+    ]
+    failed = 0
+    for name in names:
+        begun = time.monotonic()
+        shutil.rmtree(folder / Path(name).stem, ignore_errors=True)
+        runs = run_both(*sides, name, folder / Path(name).stem)
+        found = compare_runs(*(out for out, _ in runs))
+        codes = [code for _, code in runs]
+        if codes[0] != codes[1]:
+            found.insert(0, f'exit status: {codes[0]} != {codes[1]}')
+        if codes[0] != 0:
+            found.insert(0, f'the reference failed: {runs[0][0]}.stderr')
+        failed += bool(found)
+        verdict = 'DIFFERENT' if found else 'identical'
+        print(f'{verdict} {name} (exit {codes[0]}, {time.monotonic() - begun:.1f} s)', flush=True)
+        for text in found:
+            print(f'  {text}')
+    for side in sides:
+        side.close()
+    print(f'{len(names) - failed} of {len(names)} identical; files in {folder}')
+    return min(failed, 1)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

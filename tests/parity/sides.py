@@ -1,0 +1,106 @@
+"""The two processes that run a script: nncore 0.4.7 itself, and nncore_compat."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SCRIPTS = HERE / 'scripts'
+STUB = HERE.parent / 'reference'
+OURS = ['-m', 'nncore_compat', '--quirks', 'all']
+
+
+def environment(reference):
+    """The environment of a process that runs nncore (with the torchvision stub) or us."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('NNCORE_COMPAT', 'WANDB'))}
+    env.update(
+        OMP_NUM_THREADS='1',
+        MKL_NUM_THREADS='1',
+        PYTHONHASHSEED='0',
+        COLUMNS='80',
+        CUDA_VISIBLE_DEVICES='',
+        WANDB_MODE='disabled',
+        WANDB_SILENT='true',
+    )
+    # The package that the tests see if it is installed, else the source tree.
+    spec = importlib.util.find_spec('nncore_compat')
+    ours = Path(spec.origin).parents[1] if spec else HERE.parents[1]
+    env['PYTHONPATH'] = str(STUB if reference else ours)
+    return env
+
+
+def command(reference, *argv):
+    """The command line that runs a script on one of the two sides."""
+    return [sys.executable, *([] if reference else OURS), *map(str, argv)]
+
+
+class Side:
+    """One live driver process."""
+
+    def __init__(self, reference, log):
+        self.reference = reference
+        self._log = Path(log)
+        self._jobs = 0
+        self._stderr = open(self._log, 'w')
+        self._process = subprocess.Popen(
+            command(reference, HERE / 'driver.py'),
+            env=environment(reference),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+        )
+
+    def start(self, script, out, args=(), env=None, quirks=None, prelude=''):
+        """Begin a script; its files go to `out`, its streams to `out.stdout` and `out.stderr`."""
+        self._jobs += 1
+        job = dict(
+            id=self._jobs,
+            script=str(SCRIPTS / script),
+            out=str(out),
+            args=[str(arg) for arg in args],
+            env=env or {},
+            quirks=quirks,
+            prelude=prelude,
+        )
+        try:
+            self._process.stdin.write(json.dumps(job) + '\n')
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise RuntimeError(self._last_words()) from None
+
+    def wait(self):
+        """The exit status of the script begun last (negative: the signal that killed it)."""
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(self._last_words())
+        reply = json.loads(line)
+        assert reply['id'] == self._jobs
+        return os.waitstatus_to_exitcode(reply['wait'])
+
+    def run(self, script, out, **options):
+        """Run a script to its end and return its exit status."""
+        self.start(script, out, **options)
+        return self.wait()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+        self._stderr.close()
+
+    def _last_words(self):
+        name = 'reference' if self.reference else 'nncore_compat'
+        return f'the driver of {name} died:\n{self._log.read_text()[-3000:]}'
+
+
+def run_both(reference, ours, script, folder, **options):
+    """Run a script on both sides at once; return (output folder, exit status) of each."""
+    outs = [Path(folder) / 'reference', Path(folder) / 'ours']
+    for side, out in zip((reference, ours), outs, strict=True):
+        side.start(script, out, **options)
+    codes = [side.wait() for side in (reference, ours)]
+    return list(zip(outs, codes, strict=True))

@@ -1,0 +1,58 @@
+"""Every script leaves the same behind under nncore 0.4.7 and under nncore_compat."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from parity.compare import compare_runs
+from parity.sides import SCRIPTS, command, environment, run_both
+
+NAMES = sorted(path.name for path in SCRIPTS.glob('[!_]*.py'))
+
+
+def check(reference, ours, expected=0):
+    """Compare two (output folder, exit status) pairs."""
+    assert reference[1] == expected, f'the reference failed: see {reference[0]}.stderr'
+    assert ours[1] == expected, f'{ours[0]}.stderr:\n' + open(f'{ours[0]}.stderr').read()[-3000:]
+    differences = compare_runs(reference[0], ours[0])
+    assert not differences, '\n'.join(differences)
+
+
+def test_scripts_are_plain_nncore_scripts():
+    assert len(NAMES) >= 36
+    for path in SCRIPTS.glob('*.py'):
+        assert 'nncore_compat' not in path.read_text(), path
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_script(name, sides, tmp_path):
+    check(*run_both(*sides, name, tmp_path))
+
+
+def test_checkpoints_travel_both_ways(sides, tmp_path):
+    """Files of either side are resumed on either side, from every epoch, to the same end."""
+    trained = run_both(*sides, 'two_stages.py', tmp_path / 'trained')
+    runs = []
+    for name, folders in (('own', (0, 1)), ('other', (1, 0))):
+        for i, (side, source) in enumerate(zip(sides, folders, strict=True)):
+            side.start('_resume_from.py', tmp_path / name / str(i), [trained[source][0] / 'whole'])
+        runs += [(tmp_path / name / str(i), side.wait()) for i, side in enumerate(sides)]
+    for run in runs[1:]:
+        check(runs[0], run)
+
+
+@pytest.mark.parametrize('kind', ['error', 'interrupt'])
+def test_uncaught_errors_end_the_command(kind, reference_installed, tmp_path):
+    def run(reference):
+        folder = tmp_path / str(reference)
+        folder.mkdir()
+        argv = command(reference, SCRIPTS / '_uncaught.py', folder, kind)
+        env = environment(reference)
+        return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True)
+
+    with ThreadPoolExecutor() as pool:
+        expected, ours = pool.map(run, (True, False))
+    assert expected.returncode == dict(error=1, interrupt=-2)[kind]
+    assert ours.returncode == expected.returncode
+    assert ours.stderr.splitlines()[-1] == expected.stderr.splitlines()[-1]
+    assert ours.stderr.count('Traceback') == expected.stderr.count('Traceback') == 1

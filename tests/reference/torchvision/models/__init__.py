@@ -1,0 +1,1 @@
+"""Empty on purpose: the reference only asks that this package exists."""

@@ -1,0 +1,91 @@
+import os
+
+import pytest
+
+from nncore_compat import __version__
+from nncore_compat.quirks import QUIRKS
+
+SHOW = """
+    import os, sys
+    from nncore_compat import quirks
+    print(sys.argv[1:], [name for name in quirks.QUIRKS if quirks.active(name)])
+    print(os.environ['NNCORE_COMPAT_QUIRKS'])
+"""
+
+
+def test_help_lists_the_quirks_and_does_not_wait_for_torch(python):
+    result = python('-X', 'importtime', '-m', 'nncore_compat', '--help')
+    assert result.returncode == 0
+    assert '--quirks' in result.stdout and '-m module' in result.stdout
+    text = ' '.join(result.stdout.split())
+    for name, effect in QUIRKS.items():
+        assert f'{name} {effect}' in text
+    assert not imported(result.stderr) & {'torch', 'numpy', 'lightning', 'nncore'}
+
+
+def test_version(python):
+    result = python('-X', 'importtime', '-m', 'nncore_compat', '--version')
+    assert (result.returncode, result.stdout) == (0, f'nncore-compat {__version__}\n')
+    assert not imported(result.stderr) & {'torch', 'numpy', 'lightning', 'nncore'}
+
+
+def test_nothing_is_imported_before_the_script_starts(python, write):
+    # The script may still have to set variables that torch and numpy read as they are imported.
+    write({'main.py': "import sys; print(sorted({'torch', 'numpy', 'nncore'} & set(sys.modules)))"})
+    assert python('-m', 'nncore_compat', 'main.py').stdout == '[]\n'
+
+
+def imported(importtime):
+    lines = (line for line in importtime.splitlines() if line.startswith('import time:'))
+    return {line.rpartition('|')[2].strip() for line in lines}
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        ([], ['no script', '-m module']),
+        (['-m'], ['-m needs the name']),
+        (['--unknown', 'main.py'], ['--unknown']),
+        (['--quirk', 'all', 'main.py'], ['--quirk']),
+        (['--quirks'], ['--quirks', 'expected one argument']),
+        (['--quirks', 'eval-intervall', 'main.py'], ["mean 'eval-interval'?", *QUIRKS, 'none']),
+        (['--quirks=single-loader,nothing', 'main.py'], ["'nothing'", *QUIRKS]),
+    ],
+    ids=str,
+)
+def test_wrong_options(python, write, args, words):
+    write({'main.py': "print('ran')"})
+    result = python('-m', 'nncore_compat', *args)
+    assert (result.returncode, result.stdout) == (2, '')
+    assert result.stderr.startswith('usage: python -m nncore_compat [options] (script.py | -m')
+    assert all(word in result.stderr for word in words), result.stderr
+    assert 'Traceback' not in result.stderr
+
+
+def test_wrong_quirk_in_the_environment_ends_the_run_before_it_starts(python, write):
+    write({'main.py': "print('ran')"})
+    result = python('-m', 'nncore_compat', 'main.py', NNCORE_COMPAT_QUIRKS='hook-default')
+    assert (result.returncode, result.stdout) == (2, '')
+    assert 'NNCORE_COMPAT_QUIRKS' in result.stderr and "'hook-defaults'?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('options', 'env', 'expected'),
+    [
+        ([], {}, []),
+        ([], {'NNCORE_COMPAT_QUIRKS': 'eval-interval'}, ['eval-interval']),
+        (['--quirks', 'none'], {'NNCORE_COMPAT_QUIRKS': 'all'}, []),
+        (['--quirks', 'all'], {}, list(QUIRKS)),
+        (['--quirks=single-loader,hook-defaults'], {}, ['hook-defaults', 'single-loader']),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('target', [['main.py'], ['-m', 'main']], ids=str)
+def test_quirks_reach_the_script(python, write, target, options, env, expected):
+    write({'main.py': SHOW})
+    result = python('-m', 'nncore_compat', *options, *target, '--quirks', '-m', **env)
+    shown, _, variable = result.stdout.partition(os.linesep)
+    assert shown == f"['--quirks', '-m'] {expected}", result.stderr
+    # What a child process would make of it.
+    child = python('-c', SHOW.replace('    ', ''), NNCORE_COMPAT_QUIRKS=variable.strip())
+    assert child.stdout.splitlines()[0] == f'[] {expected}'

@@ -1,0 +1,61 @@
+import logging
+
+import pytest
+
+from nncore_compat import quirks
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setenv(quirks.ENV, '')
+    monkeypatch.setattr(quirks, '_active', None)
+    monkeypatch.setattr(quirks, '_met', set())
+
+
+def actives():
+    return [name for name in quirks.QUIRKS if quirks.active(name)]
+
+
+@pytest.mark.parametrize(
+    ('spec', 'expected'),
+    [
+        ('', []),
+        ('none', []),
+        ('all', list(quirks.QUIRKS)),
+        ('eval-interval', ['eval-interval']),
+        (' single-loader , hook-defaults', ['hook-defaults', 'single-loader']),
+    ],
+)
+def test_the_same_by_call_and_by_environment(monkeypatch, spec, expected):
+    monkeypatch.setenv(quirks.ENV, spec)
+    assert actives() == expected
+    quirks.enable('eval-interval')
+    quirks.enable(spec)
+    assert actives() == expected
+
+
+def test_unknown_names_are_refused_and_change_nothing(monkeypatch):
+    quirks.enable('eval-interval')
+    with pytest.raises(ValueError, match=r"'single_loader'.*mean 'single-loader'.*'all'.*hook-def"):
+        quirks.enable('hook-defaults,single_loader')
+    assert actives() == ['eval-interval']
+
+    monkeypatch.setattr(quirks, '_active', None)
+    monkeypatch.setenv(quirks.ENV, 'nothing-like-it')
+    with pytest.raises(ValueError, match=r"'nothing-like-it' .*NNCORE_COMPAT_QUIRKS.*Accepted"):
+        quirks.active('eval-interval')
+
+
+def test_met_says_it_once_unless_the_quirk_is_on(caplog):
+    logger = logging.getLogger('test')
+    caplog.set_level(logging.INFO)
+    quirks.enable('single-loader')
+    quirks.met('single-loader', logger, 'not said')
+    for _ in range(2):
+        quirks.met('eval-interval', logger, 'evaluating after epoch 2')
+    quirks.met('hook-defaults', logger, 'calling before_epoch')
+    assert [record.levelname for record in caplog.records] == ['INFO', 'INFO']
+    first, second = caplog.messages
+    assert first.startswith('evaluating after epoch 2')
+    assert '--quirks eval-interval' in first and quirks.QUIRKS['eval-interval'] in first
+    assert second.startswith('calling before_epoch') and '--quirks hook-defaults' in second

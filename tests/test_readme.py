@@ -1,0 +1,37 @@
+"""What README.md promises."""
+
+import re
+from pathlib import Path
+
+from nncore_compat.quirks import QUIRKS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / 'README.md').read_text()
+
+
+def command(name):
+    """The fenced block that .ci/run runs under this name."""
+    (block,) = re.findall(rf'^<!-- {name} -->\n```bash\n(.*?)^```$', README, re.M | re.S)
+    return block
+
+
+def test_table_of_quirks():
+    table = README.partition('<!-- quirks -->\n')[2].partition('\n\n')[0].splitlines()
+    rows = [tuple(cell.strip() for cell in row.strip('|').split('|')) for row in table[2:]]
+    assert rows == [(f'`{name}`', text) for name, text in QUIRKS.items()]
+
+
+def test_commands_are_those_that_ci_runs():
+    ci = (ROOT / '.ci' / 'run').read_text()
+    assert re.findall(r'^run_fresh (\w+)', ci, re.M) == ['example', 'tests']
+    for name in ('example', 'tests'):
+        assert command(name).startswith('python3 -m venv .venv &&\n')
+        assert ' -c constraints.txt ' in command(name)
+    assert command('example').endswith('-m nncore_compat examples/digits.py\n')
+    assert command('tests').endswith('-m pytest\n')
+
+
+def test_links_lead_somewhere():
+    targets = [t for t in re.findall(r'\]\(([^)]+)\)', README) if '://' not in t]
+    assert 'docs/digits.png' in targets
+    assert [target for target in targets if not (ROOT / target).is_file()] == []
