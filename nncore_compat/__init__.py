@@ -1,50 +1,15 @@
 """The API of ``nncore.engine`` on a Lightning Trainer."""
 
+# ruff: noqa: F403, F405
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import quirks
 from ._alias import install
-from .buffer import Buffer
-from .builder import HOOKS, build_dataloader, build_hook
-from .comm import (
-    all_gather,
-    broadcast,
-    gather,
-    get_dist_info,
-    get_launcher,
-    get_rank,
-    get_world_size,
-    init_dist,
-    is_distributed,
-    is_elastic,
-    is_main_process,
-    is_slurm,
-    main_only,
-    sync,
-)
-from .engine import Engine
-from .hooks import (
-    CheckpointHook,
-    ClosureHook,
-    CommandLineWriter,
-    EmptyCacheHook,
-    EvalHook,
-    EventWriterHook,
-    Hook,
-    JSONWriter,
-    LrUpdaterHook,
-    OptimizerHook,
-    PreciseBNHook,
-    SamplerSeedHook,
-    TensorboardWriter,
-    TimerHook,
-    WandbWriter,
-)
-from .utils import (
-    generate_random_seed,
-    get_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    set_random_seed,
-)
+
+if TYPE_CHECKING:
+    from ._api import *
 
 __version__ = '0.1.0'
 
@@ -93,3 +58,19 @@ __all__ = [  # noqa: RUF022
     'quirks',
     '__version__',
 ]
+
+_MODULES = ('buffer', 'builder', 'comm', 'engine', 'hooks', 'utils')
+
+
+# `python -m nncore_compat` imports this file before the script starts, and torch must not be
+# imported by then: the script may still set variables that torch and numpy read.
+def __getattr__(name: str) -> Any:
+    if name not in __all__ and name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    api = vars(import_module('._api', __name__))
+    globals().update((known, api[known]) for known in __all__ if known in api and known[0] != '_')
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -93,6 +93,9 @@ class _AliasLoader:
         # is dropped, and ours never sees the attributes that importing sets on a new module.
         name = module.__name__
         sys.modules[name] = import_module(_ours(name))
+        if name == _ENGINE:
+            # A real nncore.engine is there as a whole, with all its hooks registered.
+            import_module(_OURS + '._api')
         if name == _ENGINE and not _is_bare(sys.modules[_NNCORE]):
             for side in _SIDE_IMPORTS:
                 if find_spec(side) is not None:

@@ -65,9 +65,7 @@ def run(engine: Engine, mode: bool | str) -> dict[str, Any]:
     metrics = {}
     for split in SPLITS[name]:
         if split not in engine.data_loaders:
-            raise ValueError(
-                f'no loader for {split}: data_loaders has {list(engine.data_loaders)}'
-            )
+            raise ValueError(f'no loader for {split}: data_loaders has {list(engine.data_loaders)}')
         engine.logger.info(f'Inferencing on {split} split...')
         engine.test_epoch(split=split)
         metrics[split] = engine.evaluate()

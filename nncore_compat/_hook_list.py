@@ -8,9 +8,7 @@ from difflib import get_close_matches
 from .hooks.base import Hook
 
 
-def insert(
-    hooks: OrderedDict[str, Hook], hook: Hook, before: str | None, overwrite: bool
-) -> None:
+def insert(hooks: OrderedDict[str, Hook], hook: Hook, before: str | None, overwrite: bool) -> None:
     """Insert a hook, all or nothing.
 
     Args:

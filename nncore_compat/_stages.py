@@ -40,7 +40,7 @@ WARMUP_KEYS = ('type', 'policy', 'steps', 'step', 'ratio')
 POLICY_INPUTS = ('base_lr', 'progress', 'max_progress')
 
 
-def resolve(stages: Any) -> list[dict[str, Any]]:
+def resolve(stages: Any) -> Sequence[dict[str, Any]]:
     """Return the list of stages to run; the caller's own list where one was given.
 
     Raises:
@@ -129,8 +129,8 @@ def _policy(cfg: dict[str, Any], where: str) -> Any:
     policy = POLICIES.get(name)
     if policy is None:
         raise TypeError(
-            f'invalid lr policy: {name!r} ({where}.policy), expected one of {_names(POLICIES.keys())}'
-            f'{_near(name, POLICIES.keys())}'
+            f'invalid lr policy: {name!r} ({where}.policy), '
+            f'expected one of {_names(POLICIES.keys())}{_near(name, POLICIES.keys())}'
         )
     return policy
 

@@ -16,8 +16,8 @@ ENV = 'NNCORE_COMPAT_QUIRKS'
 
 QUIRKS = {
     'hook-defaults': (
-        'events a hook does not define call after_iter, so before_epoch, after_epoch and '
-        'before_iter never run from training or validation events'
+        'all events that a hook does not define call one and the same fall-back, mostly '
+        'after_iter, so that before_epoch, after_epoch and before_iter hardly ever run'
     ),
     'skip-stage-end-validation': 'the last epoch of every stage but the last is not validated',
     'eval-interval': (

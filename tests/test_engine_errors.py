@@ -27,7 +27,11 @@ def without(cfg, key):
         ({'epochs': True}, TypeError, ['stages[0].epochs', 'True']),
         ({'epochs': 1.5}, TypeError, ['stages[0].epochs', '1.5']),
         ({'optimizer': ...}, KeyError, ['stages[0].optimizer is missing']),
-        ({'optimizer': {'type': 'SDG'}}, ValueError, ['stages[0].optimizer.type', "'SDG'", "'SGD'"]),
+        (
+            {'optimizer': {'type': 'SDG'}},
+            ValueError,
+            ['stages[0].optimizer.type', "'SDG'", "'SGD'"],
+        ),
         ({'optimizer': {'lr': 1}}, KeyError, ['stages[0].optimizer', "'type'"]),
         ({'optimizer': 3}, TypeError, ['stages[0].optimizer', '3']),
         ({'lr_schedule': 'cosine'}, TypeError, ['stages[0].lr_schedule', "'cosine'"]),
@@ -51,7 +55,11 @@ def without(cfg, key):
             )
             for policy, key in (('step', 'step'), ('exp', 'gamma'), ('inv', 'gamma'))
         ),
-        ({'warmup': {**WARMUP, 'policy': 'linar'}}, TypeError, ['stages[0].warmup.policy', "'linear'"]),
+        (
+            {'warmup': {**WARMUP, 'policy': 'linar'}},
+            TypeError,
+            ['stages[0].warmup.policy', "'linear'"],
+        ),
         ({'warmup': {**WARMUP, 'type': 'it'}}, ValueError, ['stages[0].warmup.type', "'it'"]),
         ({'warmup': without(WARMUP, 'steps')}, KeyError, ['stages[0].warmup.steps is missing']),
         ({'warmup': without(WARMUP, 'type')}, KeyError, ['stages[0].warmup.type is missing']),
@@ -79,8 +87,8 @@ def test_typo_in_a_key_is_reported_but_may_be_a_hooks_own(tmp_path, caplog):
     cfg = stage(lr_shedule=SCHEDULE, my_own=1, warmup={**WARMUP, 'step_': 3})
     engine(tmp_path, stages=cfg, logger=logger)
     texts = [record.getMessage() for record in caplog.records]
-    assert any("stages[0]" in t and "'lr_shedule'" in t and "'lr_schedule'" in t for t in texts)
-    assert any("stages[0].warmup" in t and "'step_'" in t for t in texts)
+    assert any('stages[0]' in t and "'lr_shedule'" in t and "'lr_schedule'" in t for t in texts)
+    assert any('stages[0].warmup' in t and "'step_'" in t for t in texts)
     assert not any('my_own' in t for t in texts)
 
 
@@ -204,7 +212,11 @@ def test_resume_refusals(tmp_path):
         fresh.resume(str(text))
 
     checkpoint = torch.load(good)
-    for key, error in (('meta', RuntimeError), ('state_dict', RuntimeError), ('optimizer', KeyError)):
+    for key, error in (
+        ('meta', RuntimeError),
+        ('state_dict', RuntimeError),
+        ('optimizer', KeyError),
+    ):
         torch.save(without(checkpoint, key), tmp_path / 'part.pth')
         with pytest.raises(error, match=f'{key}.*part.pth|part.pth.*{key}'):
             fresh.resume(str(tmp_path / 'part.pth'))

@@ -165,7 +165,9 @@ def test_same_weights_as_a_plain_loop(tmp_path):
                 optimizer.zero_grad()
                 plain(batch, mode='train')['loss'].backward()
                 optimizer.step()
-    assert all(torch.equal(*pair) for pair in zip(model.parameters(), plain.parameters(), strict=True))
+    assert all(
+        torch.equal(*pair) for pair in zip(model.parameters(), plain.parameters(), strict=True)
+    )
 
 
 def test_stopping_early_ends_the_stage_and_the_run(tmp_path, spied):
@@ -182,7 +184,9 @@ def test_stopping_early_ends_the_stage_and_the_run(tmp_path, spied):
 
 def test_levels_filters_handlers_and_grad_mode_are_put_back(tmp_path):
     def state():
-        loggers = [logging.getLogger(n) for n in ('lightning', 'lightning.pytorch', 'lightning.fabric')]
+        loggers = [
+            logging.getLogger(n) for n in ('lightning', 'lightning.pytorch', 'lightning.fabric')
+        ]
         return (
             [logger.level for logger in loggers],
             list(warnings.filters),

@@ -8,9 +8,10 @@ wrongly and no working script can depend on must work, or fail in words.
 import json
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
-from parity.sides import SCRIPTS, environment, run_both
+from parity.sides import SCRIPTS, environment
 from parity.sides import command as command_line
 
 QUIRKS = {
@@ -21,22 +22,38 @@ QUIRKS = {
 }
 
 
-@pytest.fixture
-def rows(sides, tmp_path):
-    """Runs a row on both sides and returns what it says there: the reference's first."""
+class Rows:
+    """Runs rows of `_rows.py`, each no more than once, and returns what they wrote."""
 
-    def run(name, *args, quirks='none', prelude=''):
-        folder = tmp_path / f'{name}_{quirks}'
-        runs = run_both(
-            *sides, '_rows.py', folder, args=[name, *args], quirks=quirks, prelude=prelude
-        )
-        for out, code in runs:
-            with open(f'{out}.stderr') as stream:
-                assert code == 0, stream.read()[-3000:]
-        return [json.loads((out / 'row.json').read_text()) for out, _ in runs]
+    def __init__(self, sides, folder):
+        self._sides = sides
+        self._folder = folder
+        self._seen = {}
 
-    run.folder = tmp_path
-    return run
+    def __call__(self, name, *args, quirks='none', prelude=''):
+        """What a row says on the reference's side, and on ours with some quirks."""
+        reference, ours = (name, None, *args), (name, quirks, *args)
+        waiting = []
+        for key, side in zip((reference, ours), self._sides, strict=True):
+            if key not in self._seen:
+                options = dict(args=[name, *args], quirks=key[1], prelude=prelude)
+                self._seen[key] = None
+                side.start('_rows.py', self.out(*key[:2]), **options)
+                waiting.append((key, side))
+        for key, side in waiting:
+            out = self.out(*key[:2])
+            assert side.wait() == 0, Path(f'{out}.stderr').read_text()[-3000:]
+            self._seen[key] = json.loads((out / 'row.json').read_text())
+        return self._seen[reference], self._seen[ours]
+
+    def out(self, name, which):
+        """The output folder of a row on our side with some quirks; None: the reference's."""
+        return self._folder / name / (which or 'reference')
+
+
+@pytest.fixture(scope='module')
+def rows(sides, tmp_path_factory):
+    return Rows(sides, tmp_path_factory.mktemp('rows'))
 
 
 @pytest.mark.parametrize('name', QUIRKS)
@@ -67,8 +84,7 @@ def test_a_fixed_quirk_is_told_once(name, rows):
     rows(QUIRKS[name])
     rows(QUIRKS[name], quirks=name)
     fixed, quirky = (
-        (rows.folder / f'{QUIRKS[name]}_{which}' / 'ours.stdout').read_text()
-        for which in ('none', name)
+        Path(f'{rows.out(QUIRKS[name], which)}.stdout').read_text() for which in ('none', name)
     )
     assert fixed.count(f'--quirks {name}') == 1
     assert '--quirks' not in quirky
@@ -142,7 +158,7 @@ def test_strict_load_is_readable(rows):
 
 def test_unknown_dataset(rows):
     reference, ours = rows('unknown_dataset')
-    assert 'result' in reference
+    assert reference['words'] == "object of type 'NoneType' has no len()"
     assert ours['error'] == 'ValueError'
     assert "'Nothing'" in ours['words']
 
@@ -169,7 +185,7 @@ def test_graph_is_written(rows):
     reference, ours = rows('graph')
     assert 'error' in reference
     assert 'error' not in ours
-    events = EventAccumulator(str(rows.folder / 'graph_none' / 'ours' / 'run' / 'tf_logs'))
+    events = EventAccumulator(str(rows.out('graph', 'none') / 'run' / 'tf_logs'))
     events.Reload()
     assert any('Linear' in node.name or 'addmm' in node.op for node in events.Graph().node)
 
@@ -201,7 +217,7 @@ def test_torchvision_by_its_current_interface(rows, tmp_path):
     import torch
 
     rows('evaluate_after_training')
-    out = tmp_path / 'evaluate_after_training_none' / 'ours' / 'run' / 'epoch_2.pth'
+    out = rows.out('evaluate_after_training', 'none') / 'run' / 'epoch_2.pth'
     file = tmp_path / 'torchvision_stand_in.pth'
     torch.save(torch.load(out)['state_dict'], file)
     home = f'import torch; torch.hub.set_dir({str(tmp_path / "hub")!r})\n'
@@ -213,7 +229,7 @@ def test_torchvision_by_its_current_interface(rows, tmp_path):
 
 
 def test_torchvision_missing(rows):
-    _, ours = rows('torchvision_weights')
+    _, ours = rows('torchvision_missing')
     assert ours['error'] == 'ImportError'
     assert 'torchvision' in ours['words']
 
@@ -309,6 +325,6 @@ def test_validation_in_float32(rows):
 
 def test_resume_of_nncores_files_restores_no_random_state(rows):
     rows('trained')
-    file = rows.folder / 'trained_none' / 'reference' / 'run' / 'epoch_1.pth'
+    file = rows.out('trained', None) / 'run' / 'epoch_1.pth'
     row = kept(rows, 'resumed_random_states', file)
     assert row['states'][0] == row['states'][1]

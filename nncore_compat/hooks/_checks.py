@@ -25,7 +25,5 @@ def check_count(value: Any, where: str, minimum: int = 1) -> int:
         ValueError: For anything else.
     """
     if not isinstance(value, int) or value < minimum:
-        raise ValueError(
-            f'{where} must be a whole number of at least {minimum}, but got {value!r}'
-        )
+        raise ValueError(f'{where} must be a whole number of at least {minimum}, but got {value!r}')
     return value

@@ -4,12 +4,15 @@ Started by plain Python it serves the reference, started by `python -m nncore_co
 us. Jobs come as JSON lines on stdin, `{"id": ..., "wait": <wait status>}` goes back on stdout.
 """
 
+import atexit
+import gc
 import json
 import multiprocessing
 import os
 import runpy
 import signal
 import sys
+import threading
 import traceback
 
 # torch imports this at the first optimizer; once here saves seconds in every child.
@@ -47,6 +50,27 @@ def become(job):
         exec(job['prelude'], {})
 
 
+def run(script):
+    """Run a script as the interpreter would and end this process.
+
+    What an interpreter does at its end is done but for taking down a process as large as this
+    one, which costs seconds.
+    """
+    code = 0
+    try:
+        runpy.run_path(script, run_name='__main__')
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def serve(jobs, replies):
     for line in iter(jobs.readline, ''):
         job = json.loads(line)
@@ -54,7 +78,6 @@ def serve(jobs, replies):
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            # Left to end as any interpreter ends: exit status, exit functions and traceback count.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             become(job)
             return job
@@ -69,17 +92,10 @@ if __name__ == '__main__':
     multiprocessing.set_start_method('fork')
     replies = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
+    # Children leave these objects alone, so that they go on sharing the memory.
+    gc.collect()
+    gc.freeze()
     job = serve(sys.stdin, replies)
     if job is not None:
         replies.close()
-        try:
-            runpy.run_path(job['script'], run_name='__main__')
-        except SystemExit:
-            raise
-        except BaseException:
-            # As at top level, less the frames of this file and of runpy.
-            kind, error, frames = sys.exc_info()
-            while frames and frames.tb_frame.f_code.co_filename != job['script']:
-                frames = frames.tb_next
-            traceback.print_exception(kind, error.with_traceback(frames), frames)
-            raise SystemExit(130 if kind is KeyboardInterrupt else 1) from None
+        run(job['script'])

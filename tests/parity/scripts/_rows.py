@@ -232,16 +232,24 @@ def amp_label():
 
 def graph():
     """A model graph for TensorBoard."""
+
+    class Plain(Net):
+        def forward(self, data, mode='train', **kwargs):
+            return self.pack(self.layers(data['x']), data['y'], mode)
+
     writer = dict(type='TensorboardWriter', input_to_model='val')
-    engine = make(stage(1), hooks=[dict(type='EventWriterHook', writers=[writer])])
+    engine = make(stage(1), model=Plain(), hooks=[dict(type='EventWriterHook', writers=[writer])])
     return outcome(engine.launch)
 
 
 def torchvision_weights():
-    """Weights by a torchvision name; ARG is a file with the weights that torchvision would give."""
+    """Weights by a torchvision name."""
     model = Net()
     row = outcome(lambda: str(load_checkpoint(model, 'torchvision://resnet18', strict=True)))
     return dict(row, weights=digest(model.state_dict()))
+
+
+torchvision_missing = torchvision_weights
 
 
 def wrapped_model_log():
@@ -426,5 +434,6 @@ def trained():
 
 
 if __name__ == '__main__':
+    seed()
     with open('row.json', 'w') as f:
         json.dump(globals()[sys.argv[2]](), f, default=repr)
