@@ -21,16 +21,16 @@ from importlib.machinery import PathFinder
 find_spec, find_distributions = PathFinder.find_spec, PathFinder.find_distributions
 
 
-def hiding_find_spec(name, path=None, target=None):
+def hiding_find_spec(cls, name, path=None, target=None):
     return None if name == 'nncore' else find_spec(name, path, target)
 
 
-def hiding_find_distributions(*args, **kwargs):
+def hiding_find_distributions(cls, *args, **kwargs):
     return (d for d in find_distributions(*args, **kwargs) if d.metadata['Name'] != 'nncore')
 
 
-PathFinder.find_spec = hiding_find_spec
-PathFinder.find_distributions = hiding_find_distributions
+PathFinder.find_spec = classmethod(hiding_find_spec)
+PathFinder.find_distributions = classmethod(hiding_find_distributions)
 """
 
 

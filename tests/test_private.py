@@ -4,6 +4,8 @@ import inspect
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.trainer import call
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from tiny import engine
 
 from nncore_compat._lightning import private
@@ -20,6 +22,7 @@ def test_names(tmp_path):
         'optimizer',
     ]
     for holder, name in (
+        (one.trainer, '_signal_connector'),
         (loop, 'max_batches'),
         (loop, '_combined_loader'),
         (loop, '_data_fetcher'),
@@ -41,10 +44,8 @@ def test_start_at(tmp_path):
     assert one.trainer.fit_loop.total_batch_idx == 69
 
 
-def test_lightning_exits_on_ctrl_c_and_we_do_not():
-    import inspect
-
-    from lightning.pytorch.trainer import call
+def test_what_the_trainer_avoids_is_still_there():
+    assert callable(_SignalConnector.register_signal_handlers)
 
     source = inspect.getsource(call._call_and_handle_interrupt)
     assert 'sys.exit' in source or 'exit(1)' in source, 'no longer needed: UninterruptedTrainer'

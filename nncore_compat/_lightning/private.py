@@ -21,13 +21,24 @@ class Interrupted(BaseException):
 
 
 class UninterruptedTrainer(Trainer):
-    """A Trainer that lets a KeyboardInterrupt through, where Lightning's ends the process."""
+    """A Trainer that leaves signals to the script.
+
+    Lightning's own ends the process at a KeyboardInterrupt, and with status 0 at SIGTERM.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super()._run(*args, **kwargs)
         except KeyboardInterrupt as error:
             raise Interrupted(error) from error
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def count_steps(trainer: Trainer) -> None:

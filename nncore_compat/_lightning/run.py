@@ -54,6 +54,8 @@ class Run:
                 num_sanity_val_steps=0,
                 inference_mode=False,
                 use_distributed_sampler=False,
+                # Lightning switches it off otherwise, even if the script has switched it on.
+                detect_anomaly=torch.is_anomaly_enabled(),
             )
 
     def fit(self) -> None:

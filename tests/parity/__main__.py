@@ -21,8 +21,7 @@ def main():
     folder = Path(args.keep or tempfile.mkdtemp()).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     sides = [
-        Side(reference, folder / f'driver_{i}.log')
-        for i, reference in enumerate((True, args.self))
+        Side(reference, folder / f'driver_{i}.log') for i, reference in enumerate((True, args.self))
     ]
     failed = 0
     for name in names:

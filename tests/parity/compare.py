@@ -7,13 +7,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 import torch
+
 from parity.masks import mask_meta, mask_name, mask_text, mask_timings
 
 SHOWN = 6
 # Words of one side that the other rightly does not say: nncore calls a deprecated class (a
 # warning and the line it points at), and we say when a hook is lost to another's name.
 PECULIAR = re.compile(
-    r"nncore/engine/hooks/optimizer\.py:\d+: FutureWarning|^  self\.scaler = GradScaler\($"
+    r'nncore/engine/hooks/optimizer\.py:\d+: FutureWarning|^  self\.scaler = GradScaler\($'
     r"|^\[INFO\]: 'ClosureHook' replaces the one registered before"
 )
 
@@ -46,7 +47,7 @@ def compare_runs(reference, ours):
 
 
 def compare_values(left, right, where=''):
-    """Yield the differences of two nested values; numbers and tensors are compared by their bits."""
+    """Yield the differences of two nested values; numbers and tensors are compared bit by bit."""
     if isinstance(left, dict) and isinstance(right, dict):
         if list(left) != list(right):
             yield f'{where} keys: {list(left)} != {list(right)}'
@@ -175,7 +176,9 @@ def _trace(left, right):
 
 
 def _title(row):
-    return ' '.join(str(row[k]) for k in ('what', 'by', 'epoch', 'iter') if k in row) if row else None
+    if not row:
+        return 'nothing'
+    return ' '.join(str(row[k]) for k in ('what', 'by', 'epoch', 'iter') if k in row)
 
 
 def _bytes(left, right):

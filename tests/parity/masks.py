@@ -13,9 +13,13 @@ TEXT = [
     (re.compile(r'\b\d{14}\b'), '<time>'),
     (re.compile(r'\b0x[0-9a-f]+\b'), '<address>'),
 ]
-BAR = re.compile(
-    r'\r\[[> ]*\] (\d+)/(\d+), [\d.]+ task/s, elapsed: [\dsmhd]*, eta: [\dsmhd]* *'
+# An iterator of a loader that is collected in one of the worker processes says so; chance decides.
+ORPHAN = re.compile(
+    r'Exception ignored in: <function _MultiProcessingDataLoaderIter\.__del__ .*?\n'
+    r'AssertionError: can only test a child process\n',
+    re.DOTALL,
 )
+BAR = re.compile(r'\r\[[> ]*\] (\d+)/(\d+), [\d.]+ task/s, elapsed: [\dsmhd]*, eta: [\dsmhd]* *')
 NAMES = [
     (re.compile(r'events\.out\.tfevents\.[^/]+'), 'events.out.tfevents'),
     (re.compile(r'\b\d{14}\b'), '<time>'),
@@ -26,7 +30,7 @@ TIMINGS = ('time', 'data_time')
 
 def mask_text(text, folder):
     """A log or an output stream without clocks; a progress bar is reduced to its counts."""
-    text = BAR.sub(r'<bar \1/\2>', text.replace(str(folder), '<folder>'))
+    text = BAR.sub(r'<bar \1/\2>', ORPHAN.sub('', text).replace(str(folder), '<folder>'))
     for pattern, word in TEXT:
         text = pattern.sub(word, text)
     return text

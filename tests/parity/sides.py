@@ -44,7 +44,7 @@ class Side:
         self.reference = reference
         self._log = Path(log)
         self._jobs = 0
-        self._stderr = open(self._log, 'w')
+        self._stderr = self._log.open('w')
         self._process = subprocess.Popen(
             command(reference, HERE / 'driver.py'),
             env=environment(reference),

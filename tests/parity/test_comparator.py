@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+
 from parity.compare import compare_runs, compare_values
 from parity.sides import run_both
 

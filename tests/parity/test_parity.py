@@ -2,8 +2,10 @@
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+
 from parity.compare import compare_runs
 from parity.sides import SCRIPTS, command, environment, run_both
 
@@ -13,13 +15,13 @@ NAMES = sorted(path.name for path in SCRIPTS.glob('[!_]*.py'))
 def check(reference, ours, expected=0):
     """Compare two (output folder, exit status) pairs."""
     assert reference[1] == expected, f'the reference failed: see {reference[0]}.stderr'
-    assert ours[1] == expected, f'{ours[0]}.stderr:\n' + open(f'{ours[0]}.stderr').read()[-3000:]
+    assert ours[1] == expected, Path(f'{ours[0]}.stderr').read_text()[-3000:]
     differences = compare_runs(reference[0], ours[0])
     assert not differences, '\n'.join(differences)
 
 
 def test_scripts_are_plain_nncore_scripts():
-    assert len(NAMES) >= 36
+    assert len(NAMES) >= 40
     for path in SCRIPTS.glob('*.py'):
         assert 'nncore_compat' not in path.read_text(), path
 
@@ -27,6 +29,12 @@ def test_scripts_are_plain_nncore_scripts():
 @pytest.mark.parametrize('name', NAMES)
 def test_script(name, sides, tmp_path):
     check(*run_both(*sides, name, tmp_path))
+
+
+@pytest.mark.parametrize('name', ['defaults.py', 'images.py', 'workers.py'])
+def test_script_that_meets_no_quirk(name, sides, tmp_path):
+    """What documentation and nncore agree on is the same with all quirks off."""
+    check(*run_both(*sides, name, tmp_path, quirks='none'))
 
 
 def test_checkpoints_travel_both_ways(sides, tmp_path):
@@ -39,6 +47,12 @@ def test_checkpoints_travel_both_ways(sides, tmp_path):
         runs += [(tmp_path / name / str(i), side.wait()) for i, side in enumerate(sides)]
     for run in runs[1:]:
         check(runs[0], run)
+
+
+@pytest.mark.parametrize('kind, expected', [('default', -15), ('handled', 0)])
+def test_termination(kind, expected, sides, tmp_path):
+    """A scheduler's SIGTERM ends a run, with that status, unless the script handles it."""
+    check(*run_both(*sides, '_terminated.py', tmp_path, args=[kind]), expected)
 
 
 @pytest.mark.parametrize('kind', ['error', 'interrupt'])

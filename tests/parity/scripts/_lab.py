@@ -12,10 +12,9 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, Dataset
-
 from nncore.engine import Hook, set_random_seed
 from nncore.engine.hooks.base import HOOK_NAMES
+from torch.utils.data import DataLoader, Dataset
 
 torch.set_num_threads(1)
 
@@ -33,6 +32,7 @@ def digest(value):
 
     def feed(v):
         if isinstance(v, torch.Tensor):
+            v = v.to_dense() if v.is_sparse else v
             sha.update(f'{v.dtype}{tuple(v.shape)}'.encode())
             flat = v.detach().reshape(-1).contiguous()
             sha.update(flat.view(torch.uint8).numpy().tobytes())
@@ -71,9 +71,7 @@ def gradients(model):
 
 def values_of(buffer):
     """Count of values per buffer key, with a digest unless they are times."""
-    return {
-        k: [len(v), None if k.endswith('_time') else digest(v)] for k, v in buffer.items()
-    }
+    return {k: [len(v), None if k.endswith('_time') else digest(v)] for k, v in buffer.items()}
 
 
 def snapshot(engine):

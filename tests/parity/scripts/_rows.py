@@ -25,9 +25,7 @@ SGD = dict(type='SGD', lr=0.1)
 
 
 def stage(epochs=2, optimizer=SGD, validation=1, **kwargs):
-    return dict(
-        epochs=epochs, optimizer=optimizer, validation=dict(interval=validation), **kwargs
-    )
+    return dict(epochs=epochs, optimizer=optimizer, validation=dict(interval=validation), **kwargs)
 
 
 def make(*stages, model=None, data=None, **kwargs):
@@ -276,7 +274,9 @@ def warmup_and_schedule():
             stage(
                 4,
                 lr_schedule=dict(type=schedule, policy='exp', gamma=0.5),
-                warmup=dict(type=warmup, policy='linear', steps=2 if warmup == 'epoch' else 4, ratio=0.1),
+                warmup=dict(
+                    type=warmup, policy='linear', steps=2 if warmup == 'epoch' else 4, ratio=0.1
+                ),
             ),
             hooks=[seen],
             work_dir=name,
@@ -285,9 +285,7 @@ def warmup_and_schedule():
         engine.launch()
         return seen.rows
 
-    return dict(
-        warmup_by_iter=rates('epoch', 'iter'), schedule_by_iter=rates('iter', 'epoch')
-    )
+    return dict(warmup_by_iter=rates('epoch', 'iter'), schedule_by_iter=rates('iter', 'epoch'))
 
 
 def summed_losses():

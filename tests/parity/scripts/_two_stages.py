@@ -25,9 +25,7 @@ def build(name):
     seed()
     model = Net(norm=True, dropout=0.1)
     hooks = [dict(type='OptimizerHook', interval=2)]
-    return watch(
-        Engine(model, loaders(), stages=STAGES, hooks=hooks, work_dir=name, logger=name)
-    )
+    return watch(Engine(model, loaders(), stages=STAGES, hooks=hooks, work_dir=name, logger=name))
 
 
 def go_on(folder):

@@ -81,7 +81,9 @@ for name, make in CASES.items():
     finish(name, engine)
 
 seed()
-engine = Engine(build_model(Scattered(), dist=False), data(), stages=stages, work_dir='again', logger='again')
+engine = Engine(
+    build_model(Scattered(), dist=False), data(), stages=stages, work_dir='again', logger='again'
+)
 engine.load_checkpoint('wrapped/epoch_1.pth')
 note('evaluated', result=engine.launch(eval=True))
 finish('again', engine)

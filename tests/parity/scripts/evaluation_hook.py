@@ -2,7 +2,7 @@
 
 from _lab import Net, Points, finish, loaders, note, seed, watch
 from nncore.engine import Engine
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 
 class Plain(Points):

@@ -59,7 +59,16 @@ class Anew(Engine):
             self.test_iter(data)
 
 
-for kind in (Wrapping, Anew):
+class Twice(Engine):
+    """Validates twice."""
+
+    def val_epoch(self):
+        note('val_epoch', epoch=self.epoch)
+        super().val_epoch()
+        super().val_epoch()
+
+
+for kind in (Wrapping, Anew, Twice):
     name = kind.__name__.lower()
     seed()
     stages = [

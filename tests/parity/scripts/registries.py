@@ -131,7 +131,9 @@ DATASETS.register(Points)
 for name, options in CASES.items():
     seed()
     engine = Engine(work_dir=name, logger=name, **options)
-    note('built', model=repr(engine.model), data={k: len(v) for k, v in engine.data_loaders.items()})
+    note(
+        'built', model=repr(engine.model), data={k: len(v) for k, v in engine.data_loaders.items()}
+    )
     watch(engine)
     engine.launch()
     finish(name, engine)

@@ -29,9 +29,7 @@ class Once:
 def build(name, event=None, epoch=None):
     seed()
     hooks = [ClosureHook(event, Once(epoch))] if event else []
-    return watch(
-        Engine(Net(), loaders(), stages=STAGES, hooks=hooks, work_dir=name, logger=name)
-    )
+    return watch(Engine(Net(), loaders(), stages=STAGES, hooks=hooks, work_dir=name, logger=name))
 
 
 CASES = dict(

@@ -3,7 +3,9 @@
 from _lab import Net, finish, loaders, note, random_states, seed, watch
 from nncore.engine import Engine
 
-for name, options in dict(plain=dict(), shuffled=dict(shuffle=True), workers=dict(num_workers=2)).items():
+for name, options in dict(
+    plain=dict(), shuffled=dict(shuffle=True), workers=dict(num_workers=2)
+).items():
     seed()
     loader = loaders(**{'shuffle': False, **options})['train']
     engine = Engine(Net(), loader, work_dir=name, logger=name)

@@ -30,7 +30,9 @@ CASES = dict(
 for name, options in CASES.items():
     seed()
     data = {
-        split: DataLoader(Shaken(size, name=split), batch_size=4, shuffle=split == 'train', **options)
+        split: DataLoader(
+            Shaken(size, name=split), batch_size=4, shuffle=split == 'train', **options
+        )
         for split, size in (('train', 18), ('val', 6))
     }
     engine = Engine(

@@ -1,5 +1,7 @@
 """EventWriterHook: intervals, writers, file names, a writer of the user's own, and figures."""
 
+from pathlib import Path
+
 import matplotlib
 
 matplotlib.use('Agg')
@@ -15,10 +17,10 @@ class Lines(Writer):
     """Writes a line per call to a text file."""
 
     def open(self, engine):
-        self._file = open('lines.txt', 'a')
+        self._file = Path('lines.txt').open('a')  # noqa: SIM115
 
     def write(self, engine, window_size):
-        keys = [k for k in engine.buffer.keys() if not k.startswith('_')]
+        keys = [k for k, _ in engine.buffer.items() if not k.startswith('_')]
         self._file.write(f'{engine.mode} {engine.iter} {window_size} {keys}\n')
         metrics = self._collect_metrics(engine, window_size)
         note('metrics', by='lines', keys=list(metrics))
@@ -36,7 +38,9 @@ class Pictures(Hook):
         engine.buffer.update('curve_figure_', figure)
         engine.buffer.update('two_words_text_', f'at {engine.iter}')
         engine.buffer.update('weights_histogram_', next(engine.model.parameters()).detach().clone())
-        engine.buffer.update('grid_images_', torch.linspace(0, 1, 2 * 3 * 4 * 4).reshape(2, 3, 4, 4))
+        engine.buffer.update(
+            'grid_images_', torch.linspace(0, 1, 2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
+        )
 
 
 class Wrong(Hook):
