@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE / 'scripts'
 STUB = HERE.parent / 'reference'
+# Seconds after which a script counts as hanging; none needs a tenth of it.
+LIMIT = 300
 OURS = ['-m', 'nncore_compat', '--quirks', 'all']
 
 
@@ -52,6 +56,7 @@ class Side:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
+            start_new_session=True,
         )
 
     def start(self, script, out, args=(), env=None, quirks=None, prelude=''):
@@ -74,6 +79,9 @@ class Side:
 
     def wait(self):
         """The exit status of the script begun last (negative: the signal that killed it)."""
+        ready, _, _ = select.select([self._process.stdout], [], [], LIMIT)
+        if not ready:
+            os.killpg(self._process.pid, signal.SIGKILL)
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(self._last_words())
@@ -94,7 +102,7 @@ class Side:
 
     def _last_words(self):
         name = 'reference' if self.reference else 'nncore_compat'
-        return f'the driver of {name} died:\n{self._log.read_text()[-3000:]}'
+        return f'the driver of {name} died, or hung for {LIMIT} s:\n{self._log.read_text()[-3000:]}'
 
 
 def run_both(reference, ours, script, folder, **options):
