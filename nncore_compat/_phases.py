@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import _stages, quirks
+from . import quirks
 from .builder import build_optimizer
 
 if TYPE_CHECKING:
@@ -141,8 +141,3 @@ def remember(engine: Engine, output: dict[str, Any]) -> None:
     """Put the values of a model's output into the buffer."""
     for key, value in output.items():
         engine.buffer.update(key, value.detach().cpu() if torch.is_tensor(value) else value)
-
-
-def locate(engine: Engine) -> tuple[int, int]:
-    """Return the stage and the epoch within it that the engine's epoch belongs to."""
-    return _stages.locate(engine.stages, engine._epoch)

@@ -16,6 +16,7 @@ from torch import nn
 from . import _amp, _evaluation, _hook_list, _loaders, _nncore, _phases, _resume, _stages, quirks
 from ._logging import get_logger
 from ._progress import ProgressBar
+from ._state import State
 from .buffer import Buffer
 from .builder import build_dataloader, build_hook, build_model
 from .comm import get_world_size, is_distributed
@@ -36,7 +37,7 @@ DEFAULT_HOOKS = [
 ]
 
 
-class Engine:
+class Engine(State):
     """Train, validate and test a model in stages, with hooks doing everything else.
 
     ::
@@ -82,10 +83,6 @@ class Engine:
     Raises:
         TypeError, ValueError, KeyError: An argument is wrong; the message names the place.
     """
-
-    data_loader: Any
-    losses: dict[str, Any]
-    optimizer: torch.optim.Optimizer
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -142,42 +139,9 @@ class Engine:
         self.buffer = Buffer(max_size=buffer_size, logger=self.logger)
         self.meta = meta
         self.debug = debug
-        self._kwargs: dict[str, Any] = {}
-        self._mode: str | None = None
+        self._kwargs = {}
         self._run: Run | None = None
         self.reset_states()
-
-    mode = property(lambda self: self._mode, doc="'train', 'val' or 'test'.")
-    stage = property(lambda self: self._stage, doc='The current stage, from 0.')
-    epoch = property(lambda self: self._epoch, doc='Epochs finished, over all stages.')
-    iter = property(lambda self: self._iter, doc='Training iterations finished.')
-    start_iter = property(lambda self: self._start_iter, doc='Where this run resumed.')
-    max_stages = property(lambda self: self._max_stages, doc='Number of stages.')
-    max_epochs = property(lambda self: self._max_epochs, doc='Number of epochs of all stages.')
-    max_iters = property(lambda self: self._max_iters, doc='Number of training iterations.')
-    kwargs = property(lambda self: dict(self._kwargs), doc='What launch hands to the model.')
-
-    @property
-    def cur_stage(self) -> dict[str, Any]:
-        """The config of the current stage; of the last one when all are done."""
-        return self.stages[min(self._stage, len(self.stages) - 1)]
-
-    @property
-    def epoch_in_stage(self) -> int:
-        """The epoch within its stage, from 0; past the end, the last stage's number of epochs."""
-        stage, epoch = _stages.locate(self.stages, self._epoch)
-        return epoch if stage < len(self.stages) else self.stages[-1]['epochs']
-
-    @property
-    def iter_in_stage(self) -> int:
-        """The training iteration within its stage, from 0."""
-        epochs = sum(stage['epochs'] for stage in self.stages[: self._stage])
-        return self._iter - len(self.data_loaders['train']) * epochs
-
-    @property
-    def iter_in_epoch(self) -> int:
-        """The training iteration within its epoch, from 0."""
-        return self._iter - len(self.data_loaders['train']) * self._epoch
 
     @property
     def trainer(self) -> Any:
@@ -192,16 +156,6 @@ class Engine:
     def get_amp_type(self) -> str | None:
         """Return ``'fp16'`` or ``'bf16'``, None when mixed precision is off."""
         return _amp.label(self.amp_cfg, self._device.type)
-
-    def reset_states(self) -> None:
-        """Go back to the first iteration, with an empty buffer."""
-        self.buffer.clear()
-        self._max_stages = len(self.stages)
-        self._max_epochs = sum(stage['epochs'] for stage in self.stages)
-        train = self.data_loaders.get('train', ())
-        self._max_iters = len(train) * self._max_epochs
-        self._start_iter = self._stage = self._epoch = self._iter = 0
-        self._epochs_left = 0
 
     def register_hook(
         self,

@@ -1,0 +1,110 @@
+"""Where a run is: the counters of an engine, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from . import _stages
+from .buffer import Buffer
+
+
+class State:
+    """What hooks read of an engine. It is changed by the engine alone, and nowhere kept twice."""
+
+    stages: Sequence[dict[str, Any]]
+    data_loaders: dict[str, Any]
+    buffer: Buffer
+    # Set when training gets there.
+    data_loader: Any
+    optimizer: torch.optim.Optimizer
+    losses: dict[str, Any]
+
+    _mode: str | None = None
+    _kwargs: dict[str, Any]
+    _stage: int
+    _epoch: int
+    _iter: int
+    _start_iter: int
+    _epochs_left: int
+    _max_stages: int
+    _max_epochs: int
+    _max_iters: int
+
+    def reset_states(self) -> None:
+        """Go back to the first iteration, with an empty buffer."""
+        self.buffer.clear()
+        self._max_stages = len(self.stages)
+        self._max_epochs = sum(stage['epochs'] for stage in self.stages)
+        self._max_iters = len(self.data_loaders.get('train', ())) * self._max_epochs
+        self._stage = self._epoch = self._iter = 0
+        self._start_iter = self._epochs_left = 0
+
+    @property
+    def mode(self) -> str | None:
+        """``'train'``, ``'val'`` or ``'test'``; None before the first epoch."""
+        return self._mode
+
+    @property
+    def stage(self) -> int:
+        """The current stage, from 0."""
+        return self._stage
+
+    @property
+    def epoch(self) -> int:
+        """The current training epoch over all stages, from 0: the number of finished ones."""
+        return self._epoch
+
+    @property
+    def iter(self) -> int:
+        """The current training iteration over all stages, from 0: the number of finished ones."""
+        return self._iter
+
+    @property
+    def start_iter(self) -> int:
+        """The iteration that this run resumed from."""
+        return self._start_iter
+
+    @property
+    def max_stages(self) -> int:
+        """Number of stages."""
+        return self._max_stages
+
+    @property
+    def max_epochs(self) -> int:
+        """Number of epochs of all stages."""
+        return self._max_epochs
+
+    @property
+    def max_iters(self) -> int:
+        """Number of training iterations of all stages."""
+        return self._max_iters
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """What ``launch`` hands to the model."""
+        return dict(self._kwargs)
+
+    @property
+    def cur_stage(self) -> dict[str, Any]:
+        """The config of the current stage; of the last one when all are done."""
+        return self.stages[min(self._stage, len(self.stages) - 1)]
+
+    @property
+    def epoch_in_stage(self) -> int:
+        """The epoch within its stage, from 0; past the end, the last stage's number of epochs."""
+        stage, epoch = _stages.locate(self.stages, self._epoch)
+        return epoch if stage < len(self.stages) else self.stages[-1]['epochs']
+
+    @property
+    def iter_in_stage(self) -> int:
+        """The training iteration within its stage, from 0."""
+        epochs = sum(stage['epochs'] for stage in self.stages[: self._stage])
+        return self._iter - len(self.data_loaders['train']) * epochs
+
+    @property
+    def iter_in_epoch(self) -> int:
+        """The training iteration within its epoch, from 0."""
+        return self._iter - len(self.data_loaders['train']) * self._epoch
