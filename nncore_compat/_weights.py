@@ -1,6 +1,7 @@
 """Checkpoints read from a file, a URL or torchvision's published weights."""
 
 from difflib import get_close_matches
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -28,8 +29,20 @@ def load_file(filename: str, map_location: Any, weights_only: bool) -> Any:
     except Exception as error:
         # torch.load has no common exception for damaged files: it raises whatever unpickling,
         # the archive reader or the file system do.
-        reason = f'{type(error).__name__}: {error}'
-        raise RuntimeError(f'cannot read checkpoint {filename!r}: {reason}') from error
+        raise RuntimeError(f'cannot read checkpoint {filename!r}: {_reason(error)}') from error
+
+
+def _reason(error: Exception) -> str:
+    # Of torch's page of advice on weights_only, the sentence that tells what is wrong.
+    cause = error.__context__ if isinstance(error, UnpicklingError) else None
+    text = f'{type(error).__name__}: {cause or error}'
+    if 'Unsupported global' in text:
+        found = text.split(' was not an allowed global')[0].split('GLOBAL ')[-1]
+        text = (
+            f'it holds a Python object ({found}), and loading that may run code. If you trust the '
+            'file: get_checkpoint(..., weights_only=False)'
+        )
+    return text
 
 
 def load_url(url: str, **kwargs: Any) -> Any:
