@@ -1,5 +1,6 @@
 """Checkpoints read from a file, a URL or torchvision's published weights."""
 
+import re
 from difflib import get_close_matches
 from pickle import UnpicklingError
 from typing import Any
@@ -36,11 +37,11 @@ def _reason(error: Exception) -> str:
     # Of torch's page of advice on weights_only, the sentence that tells what is wrong.
     cause = error.__context__ if isinstance(error, UnpicklingError) else None
     text = f'{type(error).__name__}: {cause or error}'
-    if 'Unsupported global' in text:
-        found = text.split(' was not an allowed global')[0].split('GLOBAL ')[-1]
-        text = (
-            f'it holds a Python object ({found}), and loading that may run code. If you trust the '
-            'file: get_checkpoint(..., weights_only=False)'
+    found = re.search(r'unsupported global.* ([\w.]+)(?: was not| whose)', text, re.IGNORECASE)
+    if found:
+        return (
+            f'it holds a Python object ({found[1]}), and loading that may run code. If you trust '
+            'the file: get_checkpoint(..., weights_only=False)'
         )
     return text
 
