@@ -72,7 +72,7 @@ def find_known(
     name = cfg if isinstance(cfg, str) else cfg['type']
     place = '' if where is None else f' ({where}.type)'
     if not isinstance(name, str):
-        raise TypeError(f'the type of a {what} must be a name, but got {name!r}{place}')
+        raise TypeError(f'the type of {what} must be a name, but got {name!r}{place}')
     found = _find(parents, name)
     if not callable(found):
         raise ValueError(f'unknown {what} {name!r}{place}{_hint(name, parents)}')

@@ -22,6 +22,8 @@ def evaluate(engine: Engine) -> dict[str, Any]:
         AttributeError: The dataset has no ``evaluate``.
         KeyError: Nothing was collected.
     """
+    if not hasattr(engine, 'data_loader'):
+        raise RuntimeError('nothing to evaluate: call evaluate after validation or testing')
     dataset = engine.data_loader.dataset
     if not hasattr(dataset, 'evaluate'):
         raise AttributeError(
@@ -42,6 +44,10 @@ def evaluate(engine: Engine) -> dict[str, Any]:
         cfg.pop('interval', None)
         cfg.pop('offset', None)
         output = dataset.evaluate(outputs[: len(dataset)], logger=engine.logger, **cfg)
+        if output is not None and not hasattr(output, 'items'):
+            raise TypeError(
+                f'{type(dataset).__name__}.evaluate must return a dict of metrics, got {output!r}'
+            )
     sync()
     return output
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from . import quirks
+from ._errors import located
+from .builder import build_dataloader
 
 SPLITS = ('train', 'val', 'test')
 
 
 def is_single(data_loaders: Any) -> bool:
-    """Tell a single loader or config from a dict of them."""
-    if quirks.active('single-loader'):
-        # On a loader, 0.4.7's question runs through all batches.
-        return 'train' not in data_loaders
-    return not isinstance(data_loaders, Mapping) or not any(s in data_loaders for s in SPLITS)
+    """Tell a single loader or config from a dict of them.
+
+    Raises:
+        KeyError: It is a dict, but neither of splits nor the config of a dataset.
+    """
+    if isinstance(data_loaders, Mapping):
+        single = not any(split in data_loaders for split in SPLITS)
+        if single and 'type' not in data_loaders:
+            raise KeyError(
+                f"data_loaders has neither 'train' nor the 'type' of a dataset{_near(data_loaders)}"
+            )
+        return single
+    # On a loader, 0.4.7's question runs through all batches.
+    return 'train' not in data_loaders if quirks.active('single-loader') else True
 
 
 def fill(data_loaders: Any) -> dict[str, Any]:
@@ -32,3 +45,26 @@ def fill(data_loaders: Any) -> dict[str, Any]:
         if split not in loaders and source in loaders:
             loaders[split] = loaders[source]
     return loaders
+
+
+def build(split: str, loader: Any, seed: int | None) -> Any:
+    """Build the loader of a split, with the split in the message of any error."""
+    with located(f'data_loaders[{split!r}]'):
+        return build_dataloader(loader, seed=seed)
+
+
+def warn_typos(given: Any, logger: logging.Logger) -> None:
+    """Report splits that look like a misspelt one which is missing."""
+    if isinstance(given, Mapping) and not is_single(given):
+        near = _near([key for key in given if key not in SPLITS], given)
+        if near:
+            logger.warning(f'data_loaders has a split of its own{near}')
+
+
+def _near(keys: Iterable[Any], given: Iterable[Any] = ()) -> str:
+    missing = [split for split in SPLITS if split not in given]
+    for key in keys:
+        found = get_close_matches(str(key), missing, n=1)
+        if found:
+            return f', {key!r}: did you mean {found[0]!r}?'
+    return ''

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import quirks
+from ._errors import located
 from .builder import build_optimizer
 
 if TYPE_CHECKING:
@@ -27,16 +28,18 @@ def open_stage(engine: Engine) -> None:
     )
     engine._epochs_left = engine.cur_stage['epochs'] - engine.epoch_in_stage
     if engine.epoch_in_stage == 0:
-        engine.optimizer = new_optimizer(engine)
+        engine.optimizer = new_optimizer(engine, engine.stage)
 
 
-def new_optimizer(engine: Engine) -> torch.optim.Optimizer:
-    """Build the optimizer of the current stage over the parameters that are not frozen."""
-    return build_optimizer(
-        engine.cur_stage['optimizer'],
-        params=[p for p in engine.model.parameters() if p.requires_grad],
-        where=f'stages[{engine.stage}].optimizer',
-    )
+def new_optimizer(engine: Engine, stage: int) -> torch.optim.Optimizer:
+    """Build the optimizer of a stage over the parameters that are not frozen."""
+    where = f'stages[{stage}].optimizer'
+    with located(where):
+        return build_optimizer(
+            engine.stages[stage]['optimizer'],
+            params=[p for p in engine.model.parameters() if p.requires_grad],
+            where=where,
+        )
 
 
 def close_stage(engine: Engine) -> None:
@@ -74,23 +77,31 @@ def close_train_epoch(engine: Engine) -> bool:
 
 def _validation_due(engine: Engine, in_stage: int) -> bool:
     cfg = engine.cur_stage.get('validation')
-    if cfg is None or 'val' not in engine.data_loaders:
+    if cfg is None or 'val' not in engine.data_loaders or cfg.get('interval', 0) <= 0:
         return False
+    interval, offset = cfg['interval'], cfg.get('offset', 0)
 
-    def due(count: int) -> bool:
-        interval = cfg.get('interval', 0)
-        return interval > 0 and count > cfg.get('offset', 0) and count % interval == 0
+    def due(count: int, first: int) -> bool:
+        return count > offset and (count - first) % interval == 0
 
     # 0.4.7 asks after the counter has moved on, and at the end of a stage it has wrapped to 0.
-    if quirks.active('skip-stage-end-validation'):
-        return due(engine.epoch_in_stage)
-    if due(in_stage) and not due(engine.epoch_in_stage):
+    late = engine.epoch_in_stage
+    count = late if quirks.active('skip-stage-end-validation') else in_stage
+    first = 0 if quirks.active('validation-offset') else offset
+    answer = due(count, first)
+    if answer != due(late, first):
         quirks.met(
             'skip-stage-end-validation',
             engine.logger,
             f'validating the last epoch of stage {engine.stage + 1}',
         )
-    return due(in_stage)
+    if answer != due(count, 0):
+        quirks.met(
+            'validation-offset',
+            engine.logger,
+            f'stages[{engine.stage}].validation counts its interval from epoch {offset + 1}',
+        )
+    return answer
 
 
 def forward(engine: Engine, data: Any) -> dict[str, Any]:
@@ -132,8 +143,15 @@ def eval_forward(engine: Engine, data: Any, sum_losses: bool) -> None:
     """Run the model on a validation or test batch, in float32 and without gradients."""
     with torch.no_grad():
         output = forward(engine, data)
-    if sum_losses and 'loss' not in output and any('loss' in key for key in output):
+    has_loss = sum_losses and any('loss' in key for key in output)
+    if has_loss and 'loss' not in output:
         output['loss'] = sum(v for k, v in output.items() if 'loss' in k)
+    if has_loss and '_avg_factor' not in output and not engine._factor_missed:
+        engine._factor_missed = True
+        engine.logger.warning(
+            f"the model returns losses but no '_avg_factor' in {engine.mode} mode: they are "
+            'averaged with the numbers of samples of the last training batches'
+        )
     remember(engine, output)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _phases, _stages
+from ._errors import located
 from .hooks.checkpoint import plain
 from .utils import get_checkpoint, load_checkpoint
 
@@ -15,25 +17,27 @@ if TYPE_CHECKING:
 META_KEYS = ('epoch', 'iter', 'stages')
 
 
-def resume(engine: Engine, source: dict[str, Any] | str, **kwargs: Any) -> None:
+def resume(engine: Engine, source: dict[str, Any] | str | os.PathLike[str], **kwargs: Any) -> None:
     """Load weights, counters and the optimizer of the stage that was running.
 
     Args:
         engine: The engine.
         source: A checkpoint, its file name or URL.
-        **kwargs: More arguments of ``utils.load_checkpoint``.
+        **kwargs: ``weights_only`` of ``utils.get_checkpoint``, and more arguments of
+            ``utils.load_checkpoint``.
 
     Raises:
         FileNotFoundError: There is no such file.
         KeyError: The checkpoint has no optimizer.
         RuntimeError: It is no checkpoint of a training run.
     """
-    if isinstance(source, str):
-        checkpoint = get_checkpoint(source, map_location=engine._device)
-        _check(checkpoint, source)
-    else:
-        checkpoint = source
-        _check(checkpoint, 'the given checkpoint')
+    checkpoint: Any = source
+    name = 'the given checkpoint'
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
+        checkpoint = get_checkpoint(name, map_location=engine._device, **trusted)
+    _check(checkpoint, name)
     meta = checkpoint['meta']
 
     stages = plain(engine.stages)
@@ -42,16 +46,21 @@ def resume(engine: Engine, source: dict[str, Any] | str, **kwargs: Any) -> None:
             'Stages in the engine and checkpoint are mismatched:'
             f'\n\nCurrent stages: {stages}\n\nCheckpoint stages: {meta["stages"]}\n'
         )
-    load_checkpoint(engine.model, checkpoint, logger=engine.logger, **kwargs)
-
-    engine._epoch = meta['epoch']
-    engine._iter = engine._start_iter = meta['iter']
-    engine._stage, in_stage = _stages.locate(engine.stages, engine._epoch)
-    if engine._stage < engine.max_stages:
-        engine.optimizer = _phases.new_optimizer(engine)
+    stage, in_stage = _stages.locate(engine.stages, meta['epoch'])
+    # First what may be refused, so that a refused checkpoint changes nothing.
+    optimizer = None
+    if stage < engine.max_stages:
+        optimizer = _phases.new_optimizer(engine, stage)
         # At the start of a stage, what was saved belongs to the optimizer of the stage before.
         if in_stage > 0:
-            engine.optimizer.load_state_dict(checkpoint['optimizer'])
+            with located(f'{name}, optimizer of stages[{stage}]'):
+                optimizer.load_state_dict(checkpoint['optimizer'])
+    load_checkpoint(engine.model, checkpoint, logger=engine.logger, **kwargs)
+
+    if optimizer is not None:
+        engine.optimizer = optimizer
+    engine._stage, engine._epoch = stage, meta['epoch']
+    engine._iter = engine._start_iter = meta['iter']
     engine.logger.info(
         f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'
@@ -59,15 +68,21 @@ def resume(engine: Engine, source: dict[str, Any] | str, **kwargs: Any) -> None:
 
 
 def _check(checkpoint: Any, name: str) -> None:
-    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    missing = [key for key in META_KEYS if not isinstance(meta, Mapping) or key not in meta]
-    if missing or 'state_dict' not in checkpoint:
+    parts: Mapping[str, Any] = checkpoint if isinstance(checkpoint, Mapping) else {}
+    meta: Mapping[str, Any] = parts['meta'] if isinstance(parts.get('meta'), Mapping) else {}
+    lacking = [f'meta.{key}' for key in META_KEYS if key not in meta]
+    lacking += [key for key in ('state_dict',) if key not in parts]
+    if lacking:
         raise RuntimeError(
-            f"cannot resume from {name}: a checkpoint of a training run has 'state_dict', "
-            f"'optimizer' and 'meta' with {list(META_KEYS)}, this one lacks "
-            f'{missing or ["state_dict"]}'
+            f'cannot resume from {name}: it is not the checkpoint of a training run, which has '
+            f"'state_dict', 'optimizer' and 'meta'; it lacks {', '.join(lacking)}"
         )
-    if 'optimizer' not in checkpoint:
+    for key in ('epoch', 'iter'):
+        if not isinstance(meta[key], int) or meta[key] < 0:
+            raise RuntimeError(
+                f'cannot resume from {name}: meta.{key} must be a whole number, got {meta[key]!r}'
+            )
+    if not isinstance(parts.get('optimizer'), Mapping):
         raise KeyError(
             f'optimizer not found in the checkpoint ({name}): it can be loaded by load_checkpoint, '
             'but not resumed from'

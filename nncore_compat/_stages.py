@@ -7,12 +7,17 @@ import difflib
 import inspect
 import logging
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+from ._errors import located
 from ._nncore import parents
 from ._registry import find_known
-from .hooks.lr_updater import POLICIES
+from .hooks.lr_updater import POLICIES, LrUpdaterHook
 
 DEFAULT_STAGES: list[dict[str, Any]] = [
     {
@@ -35,7 +40,9 @@ STAGE_KEYS = (
     'grad_clip',
     'loss',
 )
+VALIDATION_KEYS = ('interval', 'offset')
 WARMUP_KEYS = ('type', 'policy', 'steps', 'step', 'ratio')
+POLICIES_HOME = LrUpdaterHook.__module__
 # What the engine itself hands to a policy, on top of the config.
 POLICY_INPUTS = ('base_lr', 'progress', 'max_progress')
 
@@ -75,6 +82,7 @@ def check(stage: Any, where: str) -> None:
         ('lr_schedule', _check_schedule),
         ('warmup', _check_warmup),
         ('validation', _check_validation),
+        ('grad_clip', _check_clip),
     ):
         cfg = stage.get(key)
         if cfg is None:
@@ -82,8 +90,8 @@ def check(stage: Any, where: str) -> None:
         if not isinstance(cfg, dict):
             raise TypeError(f'{where}.{key} must be a dict or None, but got {cfg!r}')
         checker(cfg, f'{where}.{key}')
-    if stage.get('grad_clip') is not None and not isinstance(stage['grad_clip'], dict):
-        raise TypeError(f'{where}.grad_clip must be a dict or None, but got {stage["grad_clip"]!r}')
+    if not isinstance(stage.get('loss', 'loss'), str):
+        raise TypeError(f"{where}.loss must be a key of the model's output, got {stage['loss']!r}")
 
 
 def warn_typos(stages: Iterable[dict[str, Any]], logger: logging.Logger) -> None:
@@ -96,6 +104,8 @@ def warn_typos(stages: Iterable[dict[str, Any]], logger: logging.Logger) -> None
             _warn_keys(schedule, accepted, f'stages[{index}].lr_schedule', logger)
         if warmup is not None:
             _warn_keys(warmup, WARMUP_KEYS, f'stages[{index}].warmup', logger)
+        if stage.get('validation') is not None:
+            _warn_keys(stage['validation'], VALIDATION_KEYS, f'stages[{index}].validation', logger)
 
 
 def locate(stages: Sequence[dict[str, Any]], epoch: int) -> tuple[int, int]:
@@ -119,14 +129,19 @@ def _check_count(value: Any, where: str, minimum: int = 1) -> None:
 
 def _check_optimizer(cfg: Any, where: str) -> None:
     if isinstance(cfg, (dict, str)):
-        find_known(cfg, parents('optimizer'), 'optimizer', where)
+        factory = find_known(cfg, parents('optimizer'), 'optimizer', where)
+        arguments = {} if isinstance(cfg, str) else {k: v for k, v in cfg.items() if k != 'type'}
+        # Those of torch may be tried out; one of the user's might notice.
+        if getattr(factory, '__module__', '').startswith('torch.'):
+            with located(where):
+                factory([nn.Parameter(torch.zeros(1))], **arguments)
     elif not (hasattr(cfg, 'param_groups') and hasattr(cfg, 'step')):
         raise TypeError(f'{where} must be an optimizer, a dict or a name, but got {cfg!r}')
 
 
 def _policy(cfg: dict[str, Any], where: str) -> Any:
-    name = str(cfg.get('policy'))
-    policy = POLICIES.get(name)
+    name = cfg.get('policy')
+    policy = POLICIES.get(name) if isinstance(name, str) else None
     if policy is None:
         raise TypeError(
             f'invalid lr policy: {name!r} ({where}.policy), '
@@ -154,6 +169,11 @@ def _check_schedule(cfg: dict[str, Any], where: str) -> None:
             raise KeyError(
                 f'{where}.{name} is missing: lr policy {cfg["policy"]!r} needs it{_near(name, cfg)}'
             )
+    policy = _policy(cfg, where)
+    if policy.__module__ == POLICIES_HOME:
+        for progress in (0, 1):
+            with located(where):
+                policy(0.1, **{**cfg, 'progress': progress, 'max_progress': 2})
 
 
 def _check_warmup(cfg: dict[str, Any], where: str) -> None:
@@ -167,12 +187,22 @@ def _check_warmup(cfg: dict[str, Any], where: str) -> None:
     if steps not in cfg:
         raise KeyError(f'{where}.steps is missing: the number of epochs or iterations to warm up')
     _check_count(cfg[steps], f'{where}.{steps}', minimum=0)
+    ratio = cfg.get('ratio', 0.001)
+    if isinstance(ratio, bool) or not isinstance(ratio, Real):
+        raise TypeError(f'{where}.ratio must be a number, expected from 0 to 1, but got {ratio!r}')
+    if ratio < 0:
+        raise ValueError(f'{where}.ratio must not be negative, but got {ratio!r}')
 
 
 def _check_validation(cfg: dict[str, Any], where: str) -> None:
     for key in ('interval', 'offset'):
         if key in cfg:
             _check_count(cfg[key], f'{where}.{key}', minimum=0)
+
+
+def _check_clip(cfg: dict[str, Any], where: str) -> None:
+    with located(where):
+        inspect.signature(clip_grad_norm_).bind([], **cfg)
 
 
 def _names(names: Iterable[str]) -> str:

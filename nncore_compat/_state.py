@@ -12,7 +12,7 @@ from .buffer import Buffer
 
 
 class State:
-    """What hooks read of an engine. It is changed by the engine alone, and nowhere kept twice."""
+    """What hooks read of an engine, nowhere kept twice: Lightning's counters follow these."""
 
     stages: Sequence[dict[str, Any]]
     data_loaders: dict[str, Any]
@@ -23,6 +23,7 @@ class State:
     losses: dict[str, Any]
 
     _mode: str | None = None
+    _factor_missed = False
     _kwargs: dict[str, Any]
     _stage: int
     _epoch: int

@@ -69,6 +69,8 @@ def init_dist(
     """
     if launcher is not None:
         _check('launcher', launcher, _LAUNCHERS)
+    # The attributes of dist.Backend are in upper case, their values in lower case.
+    backend = str(backend).lower()
     _check('backend', backend, _BACKENDS)
     _check('method', method, _METHODS)
 

@@ -14,11 +14,12 @@ import torch
 from torch import nn
 
 from . import _amp, _evaluation, _hook_list, _loaders, _nncore, _phases, _resume, _stages, quirks
+from ._errors import located
 from ._logging import get_logger
 from ._progress import ProgressBar
 from ._state import State
 from .buffer import Buffer
-from .builder import build_dataloader, build_hook, build_model
+from .builder import build_hook, build_model
 from .comm import get_world_size, is_distributed
 from .hooks import ClosureHook, Hook
 from .hooks.base import meets_hook_defaults
@@ -111,7 +112,7 @@ class Engine(State):
     ) -> None:
         self.model = build_model(model, **kwargs)
         self.data_loaders = {
-            key: build_dataloader(loader, seed=seed)
+            key: _loaders.build(key, loader, seed)
             for key, loader in _loaders.fill(data_loaders).items()
         }
         self.stages = _stages.resolve(stages)
@@ -121,8 +122,13 @@ class Engine(State):
         self.register_hook(DEFAULT_HOOKS)
         if is_distributed():
             self.register_hook('SamplerSeedHook', before='OptimizerHook')
-        if hooks is not None:
-            self.register_hook(hooks)
+        for index, hook in enumerate(hooks if isinstance(hooks, (list, tuple)) else [hooks]):
+            if hook is not None:
+                with located(f'hooks[{index}]'):
+                    self.register_hook(hook)
+        # Refused here, if at all: before there are any files.
+        self.buffer = Buffer(max_size=buffer_size)
+        self.reset_states()
 
         time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
         self.work_dir = work_dir or os.path.join('work_dirs', time_str)
@@ -130,6 +136,7 @@ class Engine(State):
             logger, log_file=os.path.join(str(self.work_dir), time_str + '.log')
         )
         _stages.warn_typos(self.stages, self.logger)
+        _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):
             quirks.met('single-loader', self.logger, 'taking the loader as it is for training')
         for notice in self._notices or ():
@@ -141,7 +148,6 @@ class Engine(State):
         self.debug = debug
         self._kwargs = {}
         self._run: Run | None = None
-        self.reset_states()
 
     @property
     def trainer(self) -> Any:
@@ -185,7 +191,7 @@ class Engine(State):
         if isinstance(hook, (dict, str)):
             hook = build_hook(hook, **kwargs)
         if not isinstance(hook, Hook):
-            raise TypeError(f"hook must be a Hook, a dict or a str, but got '{type(hook)}'")
+            raise TypeError(f'hook must be a Hook, a dict or a str, but got {hook!r}')
 
         old = self.hooks.get(hook.name)
         _hook_list.insert(self.hooks, hook, before, overwrite)
@@ -220,7 +226,7 @@ class Engine(State):
         source = f' from {checkpoint}' if isinstance(checkpoint, str) else ''
         self.logger.info(f'Loaded checkpoint{source}')
 
-    def resume(self, checkpoint: dict | str, **kwargs: Any) -> None:
+    def resume(self, checkpoint: dict | str | os.PathLike[str], **kwargs: Any) -> None:
         """Go on where a checkpoint was saved: weights, counters and optimizer.
 
         Args:

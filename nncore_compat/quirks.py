@@ -20,6 +20,10 @@ QUIRKS = {
         'after_iter, so that before_epoch, after_epoch and before_iter hardly ever run'
     ),
     'skip-stage-end-validation': 'the last epoch of every stage but the last is not validated',
+    'validation-offset': (
+        'epochs count from the beginning of the stage, so that interval=2, offset=1 validates '
+        'epochs 2, 4, 6 and not 3, 5, 7'
+    ),
     'eval-interval': (
         'EvalHook(interval=n) evaluates one epoch early (after epochs n-1, 2n-1, ...)'
     ),
@@ -27,7 +31,7 @@ QUIRKS = {
 }
 
 _active: frozenset[str] | None = None
-_met: set[str] = set()
+_met: set[tuple[str, str]] = set()
 
 
 def _parse(spec: str, where: str = '') -> frozenset[str]:
@@ -82,7 +86,7 @@ def active(name: str) -> bool:
 
 
 def met(name: str, logger: logging.Logger, message: str) -> None:
-    """Report, once in a process, that a run differs from nncore 0.4.7 because of a fixed quirk.
+    """Report, once to a logger, that a run differs from nncore 0.4.7 because of a fixed quirk.
 
     Nothing is logged while the quirk is switched on.
 
@@ -91,7 +95,7 @@ def met(name: str, logger: logging.Logger, message: str) -> None:
         logger: Where the line goes.
         message: What this run does instead, in its own terms.
     """
-    if active(name) or name in _met:
+    if active(name) or (name, logger.name) in _met:
         return
-    _met.add(name)
+    _met.add((name, logger.name))
     logger.info(f'{message} (nncore 0.4.7: {QUIRKS[name]}; `--quirks {name}` brings that back)')

@@ -136,6 +136,9 @@ def load_checkpoint(
 def _to_cpu(data: Any) -> Any:
     if torch.is_tensor(data):
         return data.cpu()
+    if isinstance(data, np.generic):
+        # A learning rate, most likely, which torch.load would refuse as an unknown object.
+        return data.item()
     if isinstance(data, dict):
         return type(data)({key: _to_cpu(value) for key, value in data.items()})
     if isinstance(data, (list, tuple)):

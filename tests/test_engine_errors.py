@@ -67,6 +67,32 @@ def without(cfg, key):
         ({'validation': {'interval': -1}}, ValueError, ['stages[0].validation.interval', '-1']),
         ({'validation': 1}, TypeError, ['stages[0].validation', '1']),
         ({'grad_clip': 2.0}, TypeError, ['stages[0].grad_clip', '2.0']),
+        ({'grad_clip': {'maxnorm': 1}}, TypeError, ['stages[0].grad_clip', 'max_norm']),
+        ({'grad_clip': {}}, TypeError, ['stages[0].grad_clip', 'max_norm']),
+        ({'loss': ['loss']}, TypeError, ['stages[0].loss', "['loss']"]),
+        (
+            {'optimizer': {'type': 'SGD', 'lr': 0.1, 'momentun': 0.9}},
+            TypeError,
+            ['stages[0].optimizer', 'momentun'],
+        ),
+        ({'optimizer': {'type': 'SGD', 'lr': -1}}, ValueError, ['stages[0].optimizer', '-1']),
+        ({'optimizer': 'Optimizer'}, TypeError, ['stages[0].optimizer', 'defaults']),
+        ({'warmup': {**WARMUP, 'ratio': 'x'}}, TypeError, ['stages[0].warmup.ratio', "'x'"]),
+        ({'warmup': {**WARMUP, 'ratio': -1}}, ValueError, ['stages[0].warmup.ratio', '-1']),
+        *(
+            (
+                {'lr_schedule': {'type': 'epoch', 'policy': policy, key: value}},
+                error,
+                ['stages[0].lr_schedule'],
+            )
+            for policy, key, value, error in (
+                ('step', 'step', 0, ValueError),
+                ('step', 'step', ['1'], TypeError),
+                ('exp', 'gamma', '.9', TypeError),
+                ('poly', 'power', '1', TypeError),
+                ('cosine', 'target_lr', '0', TypeError),
+            )
+        ),
     ],
 )
 def test_stage(tmp_path, changes, error, texts):
@@ -84,11 +110,14 @@ def test_place_of_a_later_stage(tmp_path):
 
 def test_typo_in_a_key_is_reported_but_may_be_a_hooks_own(tmp_path, caplog):
     logger = logging.getLogger('typos')
-    cfg = stage(lr_shedule=SCHEDULE, my_own=1, warmup={**WARMUP, 'step_': 3})
+    cfg = stage(
+        lr_shedule=SCHEDULE, my_own=1, warmup={**WARMUP, 'step_': 3}, validation={'intervl': 1}
+    )
     engine(tmp_path, stages=cfg, logger=logger)
     texts = [record.getMessage() for record in caplog.records]
     assert any('stages[0]' in t and "'lr_shedule'" in t and "'lr_schedule'" in t for t in texts)
     assert any('stages[0].warmup' in t and "'step_'" in t for t in texts)
+    assert any('stages[0].validation' in t and "'intervl'" in t for t in texts)
     assert not any('my_own' in t for t in texts)
 
 
@@ -97,7 +126,17 @@ def test_typo_in_a_key_is_reported_but_may_be_a_hooks_own(tmp_path, caplog):
     [
         ({'hooks': ['EvalHok']}, ValueError, ["'EvalHok'", "'EvalHook'"]),
         ({'hooks': [{'type': 'Nothing'}]}, ValueError, ["'Nothing'", 'EvalHook']),
-        ({'hooks': [3]}, TypeError, ['Hook', 'int']),
+        ({'hooks': [3]}, TypeError, ['hooks[0]', 'Hook', '3']),
+        ({'hooks': ['TimerHook', 'EvalHok']}, ValueError, ['hooks[1]', "'EvalHok'"]),
+        ({'hooks': [{'type': 'EvalHook', 'intrval': 2}]}, TypeError, ['hooks[0]', 'intrval']),
+        ({'hooks': [{'type': 'EvalHook', 'high_keys': 'acc'}]}, TypeError, ['high_keys', "'acc'"]),
+        ({'hooks': [{'type': 'EvalHook', 'interval': '2'}]}, ValueError, ['interval', "'2'"]),
+        ({'hooks': [{'type': 'CheckpointHook', 'interval': 1.5}]}, ValueError, ['interval', '1.5']),
+        (
+            {'hooks': [{'type': 'EventWriterHook', 'writers': 'JSONWriter'}]},
+            TypeError,
+            ['writers', "'JSONWriter'"],
+        ),
         ({'hooks': [object]}, TypeError, ['Hook']),
         ({'amp': 'fp8'}, TypeError, ["'fp8'", "'bf16'"]),
         ({'amp': 1.5}, TypeError, ['1.5']),
@@ -106,7 +145,9 @@ def test_typo_in_a_key_is_reported_but_may_be_a_hooks_own(tmp_path, caplog):
         ({'model': {'type': 'Nothing'}}, ValueError, ["'Nothing'"]),
         ({'data_loaders': 'NoSuchSet'}, ValueError, ["'NoSuchSet'"]),
         ({'data_loaders': {'train': {'type': 'NoSuchSet'}}}, ValueError, ["'NoSuchSet'"]),
-        ({'data_loaders': {'train': 3}}, TypeError, ['3']),
+        ({'data_loaders': {'train': 3}}, TypeError, ["data_loaders['train']", '3']),
+        ({'data_loaders': {'trian': 3}}, KeyError, ["'trian'", "'train'"]),
+        ({'data_loaders': {}}, KeyError, ["'train'"]),
         ({'buffer_size': 0}, ValueError, ['0']),
         ({'stages': [3]}, TypeError, ['stages[0]', '3']),
         ({'stages': 'SGD'}, TypeError, ['stages', "'SGD'"]),
@@ -222,6 +263,10 @@ def test_resume_refusals(tmp_path):
             fresh.resume(str(tmp_path / 'part.pth'))
     with pytest.raises(RuntimeError, match='given checkpoint'):
         fresh.resume([1, 2])
+    for key, value in (('epoch', '3'), ('iter', -1)):
+        wrong = {**checkpoint, 'meta': {**checkpoint['meta'], key: value}}
+        with pytest.raises(RuntimeError, match=rf'meta\.{key} must be.*{value}'):
+            fresh.resume(wrong)
     assert (fresh.epoch, fresh.iter) == (1, 3), 'a refused checkpoint changes nothing'
 
 
@@ -233,3 +278,58 @@ def test_methods_that_lightning_replaces(tmp_path):
         class Mine(Engine):
             def train_epoch(self):
                 pass
+
+
+def test_a_refused_optimizer_changes_nothing(tmp_path):
+    engine(tmp_path, stages=stage(epochs=2)).launch()
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth')
+    checkpoint['optimizer']['param_groups'] *= 2
+    fresh = engine(tmp_path, stages=stage(epochs=2))
+    weight = fresh.model.fc.weight.clone()
+    with pytest.raises(ValueError, match=r'given checkpoint, optimizer of stages\[0\]'):
+        fresh.resume(checkpoint)
+    assert (fresh.epoch, fresh.iter, fresh.stage) == (0, 0, 0)
+    assert torch.equal(fresh.model.fc.weight, weight)
+
+
+def test_resume_takes_a_path(tmp_path):
+    engine(tmp_path, stages=stage(epochs=2)).launch()
+    again = engine(tmp_path, stages=stage(epochs=2))
+    again.resume(tmp_path / 'epoch_1.pth')
+    assert (again.epoch, again.iter) == (1, 3)
+
+
+def test_losses_without_a_factor_in_validation_are_reported_once(tmp_path, caplog):
+    def change(output):
+        return output if torch.is_grad_enabled() else without(output, '_avg_factor')
+
+    logger = logging.getLogger('factors')
+    wrong = engine(
+        tmp_path, Net(change), stages=stage(epochs=2, validation={'interval': 1}), logger=logger
+    )
+    wrong.launch()
+    texts = [record.getMessage() for record in caplog.records]
+    assert sum("no '_avg_factor' in val mode" in text for text in texts) == 1
+
+
+def test_evaluate_must_return_metrics(tmp_path):
+    class Wrong(Points):
+        def evaluate(self, outputs, logger=None):
+            return 3
+
+    wrong = engine(tmp_path, data_loaders={'test': DataLoader(Wrong(), 4)})
+    with pytest.raises(RuntimeError, match='nothing to evaluate'):
+        wrong.evaluate()
+    with pytest.raises(TypeError, match=r'Wrong\.evaluate must return a dict.*3'):
+        wrong.launch(eval=True)
+
+
+def test_a_split_that_looks_misspelt_is_reported(tmp_path, caplog):
+    loaders = {'train': DataLoader(Points(), 4), 'valid': DataLoader(Points(), 4)}
+    engine(tmp_path, data_loaders=loaders, logger=logging.getLogger('splits'))
+    loaders = {**loaders, 'val': DataLoader(Points(), 4)}
+    engine(tmp_path, data_loaders=loaders, logger=logging.getLogger('splits'))
+    texts = [record.getMessage() for record in caplog.records]
+    assert [t for t in texts if 'split' in t] == [
+        "data_loaders has a split of its own, 'valid': did you mean 'val'?"
+    ]

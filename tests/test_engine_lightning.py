@@ -203,6 +203,18 @@ def test_levels_filters_handlers_and_grad_mode_are_put_back(tmp_path):
     assert state() == before
 
 
+def test_a_filter_that_a_hook_sets_stays(tmp_path):
+    class Sets(Hook):
+        def before_launch(self, engine):
+            warnings.filterwarnings('ignore', message='set by a hook')
+
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        engine(tmp_path, hooks=[Sets()]).launch()
+        added = [entry for entry in warnings.filters if entry not in before]
+        assert [entry[1].pattern for entry in added] == ['set by a hook']
+
+
 def test_lightning_is_not_heard(tmp_path, caplog, capfd):
     one = engine(tmp_path, stages=stage(validation={'interval': 1}))
     with warnings.catch_warnings(record=True) as caught:
@@ -215,6 +227,21 @@ def test_lightning_is_not_heard(tmp_path, caplog, capfd):
     for word in ('GPU', 'TPU', 'Trainer', 'LightningModule'):
         assert word not in heard.out
     assert [r for r in caplog.records if r.name.startswith('lightning')] == []
+
+
+def test_a_batch_system_around_a_single_process(tmp_path, monkeypatch):
+    for name, value in (
+        ('SLURM_NTASKS', '4'),
+        ('SLURM_JOB_NAME', 'train'),
+        ('SLURM_JOB_ID', '1'),
+        ('SLURM_PROCID', '0'),
+        ('SLURM_LOCALID', '0'),
+        ('SLURM_NODEID', '0'),
+    ):
+        monkeypatch.setenv(name, value)
+    one = engine(tmp_path)
+    one.launch()
+    assert (one.iter, one.trainer.world_size) == (3, 1)
 
 
 def test_evaluation_after_training(tmp_path):

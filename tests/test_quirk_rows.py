@@ -17,6 +17,7 @@ from parity.sides import command as command_line
 QUIRKS = {
     'hook-defaults': 'hook_defaults',
     'skip-stage-end-validation': 'stage_end_validation',
+    'validation-offset': 'validation_offset',
     'eval-interval': 'eval_interval',
     'single-loader': 'single_loader',
 }
@@ -106,6 +107,13 @@ def test_stage_end_validation_documented(rows):
     reference, ours = rows('stage_end_validation')
     assert ours == [1, 2, 3, 4, 5, 6]
     assert reference == [1, 3, 4, 6]
+
+
+def test_validation_offset_documented(rows):
+    reference, ours = rows('validation_offset')
+    # (interval, offset): that many epochs are skipped before the interval counts.
+    assert ours == {'1, 3': [4, 5, 6, 7], '2, 1': [3, 5, 7], '3, 1': [4, 7]}
+    assert reference == {'1, 3': [4, 5, 6, 7], '2, 1': [2, 4, 6], '3, 1': [3, 6]}
 
 
 def test_eval_interval_documented(rows):

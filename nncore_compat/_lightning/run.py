@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from ..comm import get_world_size
 from .callback import Dispatcher, exchange_optimizer
@@ -43,7 +44,8 @@ class Run:
             self.trainer = UninterruptedTrainer(
                 accelerator='auto',
                 devices=1,
-                plugins=[self.precision],
+                # One process, whatever a batch system has put into the environment.
+                plugins=[self.precision, LightningEnvironment()],
                 max_epochs=engine.max_epochs,
                 check_val_every_n_epoch=NEVER,
                 callbacks=[Dispatcher(engine)],

@@ -24,13 +24,18 @@ MESSAGES = (
 def silenced() -> Iterator[None]:
     """Silence Lightning's loggers and the warnings that do not apply, then put all back."""
     levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in LOGGERS]
-    with warnings.catch_warnings():
-        for message in MESSAGES:
-            warnings.filterwarnings('ignore', message=message)
-        for logger, _ in levels:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in levels:
-                logger.setLevel(level)
+    before = list(warnings.filters)
+    for message in MESSAGES:
+        warnings.filterwarnings('ignore', message=message)
+    added = [entry for entry in warnings.filters if entry not in before]
+    for logger, _ in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        # Only what was put in is taken out: a hook may have set filters to stay.
+        for entry in added:
+            if entry in warnings.filters:
+                warnings.filters.remove(entry)  # type: ignore[attr-defined]
+        for logger, level in levels:
+            logger.setLevel(level)

@@ -18,12 +18,14 @@ def check_events(names: Iterable[Any], where: str) -> None:
         raise ValueError(f'unknown event {name!r} ({where}).{hint} Accepted: {accepted}')
 
 
-def check_count(value: Any, where: str, minimum: int = 1) -> int:
-    """Returns a whole number that is not below the minimum.
+def check_count(value: Any, where: str, minimum: int | None = 1) -> int:
+    """Returns a whole number that is not below the minimum, if there is one.
 
     Raises:
         ValueError: For anything else.
     """
-    if not isinstance(value, int) or value < minimum:
-        raise ValueError(f'{where} must be a whole number of at least {minimum}, but got {value!r}')
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or (minimum is not None and value < minimum):
+        bound = '' if minimum is None else f' of at least {minimum}'
+        raise ValueError(f'{where} must be a whole number{bound}, but got {value!r}')
     return value

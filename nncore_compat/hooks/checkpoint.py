@@ -11,6 +11,7 @@ import torch
 from ..builder import HOOKS
 from ..comm import main_only
 from ..utils import save_checkpoint
+from ._checks import check_count
 from .base import Hook
 
 
@@ -33,7 +34,7 @@ class CheckpointHook(Hook):
         out: str | None = None,
     ) -> None:
         super().__init__()
-        self._interval = interval
+        self._interval = check_count(interval, 'CheckpointHook.interval', minimum=None)
         self._save_optimizer = save_optimizer
         self._create_symlink = create_symlink
         self._out = out

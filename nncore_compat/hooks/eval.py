@@ -5,6 +5,7 @@ from typing import Any
 
 from .. import quirks
 from ..builder import HOOKS
+from ._checks import check_count
 from .base import Hook
 
 
@@ -28,8 +29,11 @@ class EvalHook(Hook):
         low_keys: Sequence[str] = [],
     ) -> None:
         super().__init__()
-        self._interval = interval
+        self._interval = check_count(interval, 'EvalHook.interval', minimum=None)
         self._run_test = run_test
+        for name, keys in (('high_keys', high_keys), ('low_keys', low_keys)):
+            if isinstance(keys, str) or not isinstance(keys, Sequence):
+                raise TypeError(f'EvalHook.{name} must be a list of metrics, but got {keys!r}')
         self._high_keys = high_keys
         self._low_keys = low_keys
         self._high_values: dict[str, Any] = {key: float('-inf') for key in high_keys}

@@ -41,8 +41,6 @@ class OptimizerHook(Hook):
     ) -> None:
         super().__init__()
         self._interval = check_count(interval, 'OptimizerHook.interval', minimum=0)
-        self._coalesce = coalesce
-        self._bucket_size_mb = bucket_size_mb
         self._last_updated_iter = 0
         self._grad_scale_cfg: dict[str, Any] = (
             {'enabled': True, **grad_scale}
@@ -112,7 +110,7 @@ def _stage_loss(engine: Any) -> torch.Tensor:
     loss = engine.losses[key]
     if not torch.is_tensor(loss):
         raise TypeError(
-            f'the model returned no loss to back-propagate: {key!r} is {loss!r}. Its forward must '
+            f'the model returned no loss to back-propagate, the sum is {loss!r}: its forward must '
             "return a dict with a 'loss', or keys that contain 'loss', beside '_avg_factor'"
         )
     return loss

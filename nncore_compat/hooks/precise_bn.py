@@ -29,7 +29,7 @@ class PreciseBNHook(Hook):
 
     def __init__(self, interval: int = 1, num_iters: int = 200) -> None:
         super().__init__()
-        self._interval = interval
+        self._interval = check_count(interval, 'PreciseBNHook.interval', minimum=None)
         self._num_iters = check_count(num_iters, 'PreciseBNHook.num_iters')
 
     def after_train_epoch(self, engine: Any) -> None:

@@ -13,8 +13,10 @@ from .base import Hook
 class TimerHook(Hook):
     """Times data loading, iterations and the whole run on the main process, in seconds.
 
-    Buffer keys: `_data_time` (waiting for the batch), `_iter_time` (this iteration),
-    `_train_time` and `_val_time` (all iterations so far), `_total_time` (since the launch).
+    Buffer keys: `_iter_time` (from this hook's turn before the iteration to its turn after it: the
+    forward pass, where it is first in the list), `_data_time` (all between two of these: backward,
+    step, the other hooks, and waiting for the batch), `_train_time` and `_val_time` (the sum of
+    `_iter_time` so far), `_total_time` (since the launch).
     """
 
     def __init__(self) -> None:

@@ -87,17 +87,19 @@ class JSONWriter(Writer):
 
     def open(self, engine: Any) -> None:
         """Makes the folder."""
-        os.makedirs(os.path.expanduser(engine.work_dir), exist_ok=True)
+        os.makedirs(os.path.dirname(self._path(engine)) or '.', exist_ok=True)
 
     @main_only
     def write(self, engine: Any, window_size: int) -> None:
         """Appends the line."""
         metrics = self._collect_metrics(engine, window_size)
         metrics.update(scalars(engine.buffer, window_size))
-        path = os.path.join(os.path.expanduser(engine.work_dir), self._filename)
         line = json.dumps(metrics) + '\n'
-        with open(path, 'a') as file:
+        with open(self._path(engine), 'a') as file:
             file.write(line)
+
+    def _path(self, engine: Any) -> str:
+        return os.path.join(os.path.expanduser(engine.work_dir), self._filename)
 
 
 @WRITERS.register()
@@ -226,6 +228,8 @@ class EventWriterHook(Hook):
     ) -> None:
         super().__init__()
         self._interval = check_count(interval, 'EventWriterHook.interval')
+        if isinstance(writers, str) or not isinstance(writers, Sequence):
+            raise TypeError(f'EventWriterHook.writers must be a list, but got {writers!r}')
         self._writers = [_build(w, f'EventWriterHook.writers[{i}]') for i, w in enumerate(writers)]
 
     @main_only

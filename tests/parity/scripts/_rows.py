@@ -98,6 +98,18 @@ def stage_end_validation():
     return seen.rows
 
 
+def validation_offset():
+    """The epochs after which a validation ran, by interval and offset."""
+    rows = {}
+    for interval, offset in ((1, 3), (2, 1), (3, 1)):
+        seen = Record(lambda e: e.epoch, 'before_val_epoch')
+        name = f'run{interval}{offset}'
+        validation = dict(interval=interval, offset=offset)
+        make(stage(7, validation=validation), hooks=[seen], work_dir=name, logger=name).launch()
+        rows[f'{interval}, {offset}'] = seen.rows
+    return rows
+
+
 def eval_interval():
     """The epochs whose validation was followed by an evaluation, at intervals of 2 and 3."""
     rows = {}
