@@ -81,13 +81,15 @@ def test_quirk_on_the_command_line(rows, tmp_path):
 
 
 @pytest.mark.parametrize('name', QUIRKS)
-def test_a_fixed_quirk_is_told_once(name, rows):
+def test_a_fixed_quirk_is_told_once_in_a_run(name, rows):
     rows(QUIRKS[name])
     rows(QUIRKS[name], quirks=name)
     fixed, quirky = (
         Path(f'{rows.out(QUIRKS[name], which)}.stdout').read_text() for which in ('none', name)
     )
-    assert fixed.count(f'--quirks {name}') == 1
+    # The scripts of these two have two runs, each with a log of its own, that meet the quirk.
+    runs = 2 if name in ('eval-interval', 'validation-offset') else 1
+    assert fixed.count(f'--quirks {name}') == runs
     assert '--quirks' not in quirky
 
 

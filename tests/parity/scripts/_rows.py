@@ -104,8 +104,10 @@ def validation_offset():
     for interval, offset in ((1, 3), (2, 1), (3, 1)):
         seen = Record(lambda e: e.epoch, 'before_val_epoch')
         name = f'run{interval}{offset}'
-        validation = dict(interval=interval, offset=offset)
-        make(stage(7, validation=validation), hooks=[seen], work_dir=name, logger=name).launch()
+        cfg = stage(7)
+        cfg['validation']['offset'] = offset
+        cfg['validation']['interval'] = interval
+        make(cfg, hooks=[seen], work_dir=name, logger=name).launch()
         rows[f'{interval}, {offset}'] = seen.rows
     return rows
 
