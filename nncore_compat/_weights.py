@@ -1,5 +1,8 @@
 """Checkpoints read from a file, a URL or torchvision's published weights."""
 
+import contextlib
+import hashlib
+import os
 import re
 from difflib import get_close_matches
 from pickle import UnpicklingError
@@ -52,13 +55,30 @@ def load_url(url: str, **kwargs: Any) -> Any:
     Args:
         url: The URL.
         **kwargs: Arguments of ``torch.hub.load_state_dict_from_url``.
+
+    Raises:
+        RuntimeError: If it cannot be had, is damaged, no checkpoint, or refused.
     """
+    # torch.hub caches by base name, and every run has an epoch_1.pth.
+    name = f'{hashlib.sha256(url.encode()).hexdigest()[:12]}-{os.path.basename(url)}'
+    kwargs.setdefault('file_name', name)
     try:
         if is_main_process():
-            return load_state_dict_from_url(url, **kwargs)
+            return _download(url, **kwargs)
     finally:
         sync()
-    return load_state_dict_from_url(url, **kwargs)
+    return _download(url, **kwargs)
+
+
+def _download(url: str, **kwargs: Any) -> Any:
+    try:
+        return load_state_dict_from_url(url, **kwargs)
+    except Exception as error:
+        folder = kwargs.get('model_dir') or os.path.join(torch.hub.get_dir(), 'checkpoints')
+        # Half a file would be found in the cache for ever.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, kwargs['file_name']))
+        raise RuntimeError(f'cannot read checkpoint {url!r}: {_reason(error)}') from error
 
 
 def load_torchvision(name: str, **kwargs: Any) -> Any:
@@ -81,7 +101,7 @@ def load_torchvision(name: str, **kwargs: Any) -> Any:
         ) from error
     try:
         if '.' in name:
-            return load_url(get_weight(name).url, **kwargs)
+            return _load_published(get_weight(name).url, **kwargs)
         weights = get_model_weights(name)
     except ValueError as error:
         near = get_close_matches(name, list_models(models))
@@ -92,4 +112,9 @@ def load_torchvision(name: str, **kwargs: Any) -> Any:
         ) from error
     # The name alone has always meant the first weights; DEFAULT moves to better ones.
     first = getattr(weights, 'IMAGENET1K_V1', weights.DEFAULT)
-    return load_url(first.url, **kwargs)
+    return _load_published(first.url, **kwargs)
+
+
+def _load_published(url: str, **kwargs: Any) -> Any:
+    # Under the name that torchvision itself looks for in the cache.
+    return load_url(url, **{'file_name': os.path.basename(url), **kwargs})

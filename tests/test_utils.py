@@ -285,6 +285,26 @@ def test_a_url_is_downloaded_once(server, capsys):
     assert asked == ['/model.pth']
 
 
+def test_files_of_one_name_are_told_apart(server, tmp_path):
+    url, _ = server
+    (tmp_path / 'www' / 'other').mkdir()
+    torch.save({'weight': torch.zeros(1, 1)}, tmp_path / 'www' / 'other' / 'model.pth')
+    assert get_checkpoint(url + 'model.pth', progress=False)['weight'].item() == 1
+    assert get_checkpoint(url + 'other/model.pth', progress=False)['weight'].item() == 0
+
+
+def test_half_a_download_is_named_and_not_kept(server, tmp_path):
+    url, _ = server
+    whole = (tmp_path / 'www' / 'model.pth').read_bytes()
+    (tmp_path / 'www' / 'model.pth').write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RuntimeError, match=f"cannot read checkpoint '{url}model.pth'"):
+        get_checkpoint(url + 'model.pth', progress=False)
+    (tmp_path / 'www' / 'model.pth').write_bytes(whole)
+    assert get_checkpoint(url + 'model.pth', progress=False)['weight'].item() == 1
+    with pytest.raises(RuntimeError, match=f"cannot read checkpoint '{url}none.pth'.*404"):
+        get_checkpoint(url + 'none.pth', progress=False)
+
+
 def test_torchvision_weights_come_from_its_weights_api(server, monkeypatch):
     url, asked = server
     models = types.ModuleType('torchvision.models')
