@@ -26,7 +26,6 @@ def open_stage(engine: Engine) -> None:
     engine.logger.info(
         f'Stage: {engine.stage + 1}, epochs: {engine.cur_stage["epochs"]}, optimizer: {name}'
     )
-    engine._epochs_left = engine.cur_stage['epochs'] - engine.epoch_in_stage
     if engine.epoch_in_stage == 0:
         engine.optimizer = new_optimizer(engine, engine.stage)
 

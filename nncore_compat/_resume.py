@@ -36,7 +36,7 @@ def resume(engine: Engine, source: dict[str, Any] | str | os.PathLike[str], **kw
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
-        checkpoint = get_checkpoint(name, map_location=engine._device, **trusted)
+        checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
     _check(checkpoint, name)
     meta = checkpoint['meta']
 

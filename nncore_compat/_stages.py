@@ -127,6 +127,13 @@ def _check_count(value: Any, where: str, minimum: int = 1) -> None:
         raise ValueError(f'{where} must be at least {minimum}, but got {value!r}')
 
 
+def _check_number(value: Any, where: str, minimum: int | None = 0) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f'{where} must be a number, but got {value!r}')
+    if minimum is not None and value < minimum:
+        raise ValueError(f'{where} must be at least {minimum}, but got {value!r}')
+
+
 def _check_optimizer(cfg: Any, where: str) -> None:
     if isinstance(cfg, (dict, str)):
         factory = find_known(cfg, parents('optimizer'), 'optimizer', where)
@@ -186,18 +193,14 @@ def _check_warmup(cfg: dict[str, Any], where: str) -> None:
     steps = 'steps' if 'steps' in cfg else 'step'
     if steps not in cfg:
         raise KeyError(f'{where}.steps is missing: the number of epochs or iterations to warm up')
-    _check_count(cfg[steps], f'{where}.{steps}', minimum=0)
-    ratio = cfg.get('ratio', 0.001)
-    if isinstance(ratio, bool) or not isinstance(ratio, Real):
-        raise TypeError(f'{where}.ratio must be a number, expected from 0 to 1, but got {ratio!r}')
-    if ratio < 0:
-        raise ValueError(f'{where}.ratio must not be negative, but got {ratio!r}')
+    _check_number(cfg[steps], f'{where}.{steps}')
+    _check_number(cfg.get('ratio', 0.001), f'{where}.ratio')
 
 
 def _check_validation(cfg: dict[str, Any], where: str) -> None:
     for key in ('interval', 'offset'):
         if key in cfg:
-            _check_count(cfg[key], f'{where}.{key}', minimum=0)
+            _check_number(cfg[key], f'{where}.{key}', minimum=None)
 
 
 def _check_clip(cfg: dict[str, Any], where: str) -> None:

@@ -148,20 +148,13 @@ class Engine(State):
         self.debug = debug
         self._kwargs = {}
         self._run: Run | None = None
-
-    @property
-    def trainer(self) -> Any:
-        """The Lightning Trainer of the last launch, None before."""
-        return self._run.trainer if self._run else None
-
-    @property
-    def lightning_module(self) -> Any:
-        """The LightningModule of the last launch, None before."""
-        return self._run.module if self._run else None
+        # Of the last launch.
+        self.trainer: Any = None
+        self.lightning_module: Any = None
 
     def get_amp_type(self) -> str | None:
         """Return ``'fp16'`` or ``'bf16'``, None when mixed precision is off."""
-        return _amp.label(self.amp_cfg, self._device.type)
+        return _amp.label(self.amp_cfg, self._model_device.type)
 
     def register_hook(
         self,
@@ -221,7 +214,7 @@ class Engine(State):
             **kwargs: ``strict``, ``warning``, ``keys`` of ``utils.load_checkpoint``.
         """
         load_checkpoint(
-            self.model, checkpoint, map_location=self._device, logger=self.logger, **kwargs
+            self.model, checkpoint, map_location=self._model_device, logger=self.logger, **kwargs
         )
         source = f' from {checkpoint}' if isinstance(checkpoint, str) else ''
         self.logger.info(f'Loaded checkpoint{source}')
@@ -327,6 +320,7 @@ class Engine(State):
 
         self._kwargs = kwargs
         self._run = Run(self)
+        self.trainer, self.lightning_module = self._run.trainer, self._run.module
         if eval:
             with self._run.evaluating():
                 output = self.eval_mode(eval)
@@ -359,18 +353,18 @@ class Engine(State):
             getattr(hook, name)(self)
 
     def _overrides(self, name: str) -> bool:
-        return name in vars(self) or getattr(type(self), name) is not getattr(Engine, name)
+        return name in vars(self) or getattr(type(self), name) is not _ORIGINALS[name]
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, **self.amp_cfg)
+        return torch.autocast(self._model_device.type, **self.amp_cfg)
 
-    def _backward(self, loss: torch.Tensor, sync: bool) -> None:
+    def _backpropagate(self, loss: torch.Tensor, sync: bool) -> None:
         if self._run is not None and self._run.fitting:
             self._run.backward(loss, sync)
         else:
             loss.backward()
 
-    def _step(self, scaler: torch.amp.GradScaler) -> None:
+    def _step_optimizer(self, scaler: torch.amp.GradScaler) -> None:
         if self._run is not None and self._run.fitting:
             self._run.step(scaler)
         else:
@@ -378,7 +372,7 @@ class Engine(State):
             scaler.update()
 
     @property
-    def _device(self) -> torch.device:
+    def _model_device(self) -> torch.device:
         parameter = next(self.model.parameters(), None)
         return torch.device('cpu') if parameter is None else parameter.device
 
@@ -398,3 +392,7 @@ class Engine(State):
                 f'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
                 f'{", ".join(names)}',
             )
+
+
+# Kept here, because a script may patch the class itself.
+_ORIGINALS = {name: getattr(Engine, name) for name in ('train_iter', 'val_epoch')}

@@ -64,7 +64,7 @@ def without(cfg, key):
         ({'warmup': without(WARMUP, 'steps')}, KeyError, ['stages[0].warmup.steps is missing']),
         ({'warmup': without(WARMUP, 'type')}, KeyError, ['stages[0].warmup.type is missing']),
         ({'warmup': {**WARMUP, 'steps': 'x'}}, TypeError, ['stages[0].warmup.steps', "'x'"]),
-        ({'validation': {'interval': -1}}, ValueError, ['stages[0].validation.interval', '-1']),
+        ({'validation': {'interval': '1'}}, TypeError, ['stages[0].validation.interval', "'1'"]),
         ({'validation': 1}, TypeError, ['stages[0].validation', '1']),
         ({'grad_clip': 2.0}, TypeError, ['stages[0].grad_clip', '2.0']),
         ({'grad_clip': {'maxnorm': 1}}, TypeError, ['stages[0].grad_clip', 'max_norm']),

@@ -384,3 +384,134 @@ def test_optimizer_put_in_place_by_a_hook(tmp_path):
     one.launch()
     assert torch.equal(model.fc.weight, start)
     assert one.trainer.global_step == 3
+
+
+def test_stages_that_change_after_the_engine_is_made(tmp_path):
+    epochs = []
+
+    class Shortens(Hook):
+        def before_stage(self, engine):
+            engine.cur_stage['epochs'] = 2
+            if engine.stage == 0:
+                engine.stages[1]['epochs'] = 3
+
+        def before_train_epoch(self, engine):
+            epochs.append((engine.stage, engine.epoch))
+
+    one = engine(tmp_path, stages=[stage(epochs=4), stage(epochs=4)], hooks=[Shortens()])
+    one.launch()
+    assert epochs == [(0, 0), (0, 1), (1, 2), (1, 3)]
+    assert one.stage == 2
+
+
+def test_resuming_in_a_hook(tmp_path):
+    engine(tmp_path, stages=stage(epochs=3)).launch()
+    epochs = []
+
+    class Resumes(Hook):
+        def before_launch(self, engine):
+            engine.resume(str(tmp_path / 'epoch_2.pth'))
+
+        def before_train_epoch(self, engine):
+            epochs.append((engine.epoch, engine.trainer.current_epoch))
+
+    engine(tmp_path, stages=stage(epochs=3), hooks=[Resumes()]).launch()
+    assert epochs == [(2, 2)]
+
+
+def test_batches_that_are_none_reach_the_model(tmp_path):
+    batches = [{'x': torch.ones(2, 2), 'y': torch.tensor([0, 1])}, None]
+    seen = []
+
+    class Fills(Net):
+        def forward(self, data, mode):
+            seen.append((mode, data is None))
+            return super().forward(data or batches[0], mode)
+
+    loader = DataLoader(batches, None)
+    one = engine(
+        tmp_path,
+        Fills(),
+        data_loaders={'train': loader, 'val': loader},
+        stages=stage(validation={'interval': 1}),
+    )
+    one.launch()
+    assert seen == [(mode, none) for mode in ('train', 'val') for none in (False, True)]
+
+
+def test_an_optimizer_that_only_looks_like_one(tmp_path):
+    class Wrapper:
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+            self.param_groups = optimizer.param_groups
+
+        def __getattr__(self, name):
+            if name in ('step', 'zero_grad', 'state_dict'):
+                return getattr(self.optimizer, name)
+            raise AttributeError(name)
+
+    model, plain = Net(), Net()
+    wrapper = Wrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    engine(tmp_path, model, stages=stage(optimizer=wrapper)).launch()
+    engine(tmp_path, plain).launch()
+    assert torch.equal(model.fc.weight, plain.fc.weight)
+
+
+def test_a_loader_put_in_place_by_a_hook(tmp_path):
+    calls = []
+
+    class Swaps(Hook):
+        def before_train_epoch(self, engine):
+            engine.data_loader = DataLoader(Points(2), 1)
+
+        def before_val_epoch(self, engine):
+            engine.data_loader = DataLoader(Points(5), 1)
+
+    one = engine(tmp_path, stages=stage(validation={'interval': 1}), hooks=[Swaps(), Calls(calls)])
+    one.register_hook(['EvalHook'])
+    one.unregister_hook('EvalHook')
+    one.launch()
+    assert calls.count('after_train_iter') == 2
+    assert calls.count('after_val_iter') == 5
+
+
+def test_grad_mode_of_the_launch(tmp_path):
+    seen = []
+
+    class Watched(Points):
+        def __getitem__(self, index):
+            seen.append(torch.is_grad_enabled())
+            return super().__getitem__(index)
+
+    one = engine(tmp_path, data_loaders={'test': DataLoader(Watched(2), 1)})
+    with torch.no_grad():
+        one.launch(eval='test')
+    one.launch(eval='test')
+    assert seen == [False, False, True, True]
+
+
+def test_a_patched_class_is_called(tmp_path, monkeypatch):
+    calls = []
+    original = Engine.train_iter
+
+    def patched(self, data):
+        calls.append(self.iter)
+        original(self, data)
+
+    monkeypatch.setattr(Engine, 'train_iter', patched)
+    engine(tmp_path).launch()
+    assert calls == [0, 1, 2]
+
+
+def test_workers_end_when_a_hook_raises(tmp_path):
+    import multiprocessing
+
+    class Raises(Hook):
+        def before_train_iter(self, engine):
+            raise RuntimeError('enough')
+
+    loader = DataLoader(Points(), 4, num_workers=1)
+    one = engine(tmp_path, data_loaders={'train': loader}, hooks=[Raises()])
+    with pytest.raises(RuntimeError, match='enough'):
+        one.launch()
+    assert multiprocessing.active_children() == []

@@ -46,6 +46,11 @@ class Dispatcher(Callback):
     @passes_stop_iteration
     def on_train_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
         self.engine._call_hook('before_launch')
+        # A hook may have resumed.
+        private.start_at(trainer, self.engine.epoch, self.engine.iter)
+        trainer.fit_loop.max_epochs = self.engine.epoch + (
+            self.engine.stage < self.engine.max_stages
+        )
 
     @passes_stop_iteration
     def on_train_epoch_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
@@ -58,10 +63,15 @@ class Dispatcher(Callback):
             self._stage_open = True
             exchange_optimizer(trainer)
             engine._call_hook('before_stage')
+            # Hooks may change what is still to come, until it begins.
+            engine._epochs_left = engine.cur_stage['epochs'] - engine.epoch_in_stage
+        later = engine.stages[engine.stage + 1 : engine.max_stages]
+        left = max(1, engine._epochs_left) + sum(stage['epochs'] for stage in later)
+        trainer.fit_loop.max_epochs = engine.epoch + left
         _phases.enter_mode(engine, 'train')
-        private.resize_training(trainer, len(module.views['train']))
         self._epoch = engine.epoch
         engine._call_hook('before_train_epoch')
+        private.resize_training(trainer, len(module.views['train']))
 
     @passes_stop_iteration
     def on_train_batch_start(  # type: ignore[override]

@@ -8,6 +8,20 @@ from typing import Any
 import torch
 
 
+class _Nothing:
+    def __repr__(self) -> str:
+        return 'NOTHING'
+
+
+# Stands for a batch that is None: Lightning would skip its steps, nncore hands it to the model.
+NOTHING = _Nothing()
+
+
+def unwrap(batch: Any) -> Any:
+    """Return a batch as the loader made it."""
+    return None if batch is NOTHING else batch
+
+
 class LoaderView:
     """Iterates one of the engine's loaders exactly when nncore would.
 
@@ -21,6 +35,7 @@ class LoaderView:
 
     def __init__(self, loader: Callable[[], Any]) -> None:
         self._loader = loader
+        self._grad_enabled = torch.is_grad_enabled()
         self._batches: Iterator[Any] = iter(())
 
     def __len__(self) -> int:
@@ -35,14 +50,18 @@ class LoaderView:
         """Return the batches beyond ``len``; reading to the end lets workers stop."""
         return self._batches
 
+    def close(self) -> None:
+        """Let go of the batches that an interrupted epoch has left, and of its workers."""
+        self._batches = iter(())
+
     def _iterate(self) -> Iterator[Any]:
         # Lightning validates under no_grad; a dataset is not to notice.
-        with torch.enable_grad():
+        with torch.set_grad_enabled(self._grad_enabled):
             batches = iter(self._loader())
         while True:
-            with torch.enable_grad():
+            with torch.set_grad_enabled(self._grad_enabled):
                 try:
                     batch = next(batches)
                 except StopIteration:
                     return
-            yield batch
+            yield NOTHING if batch is None else batch

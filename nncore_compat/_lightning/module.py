@@ -13,7 +13,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _phases
 from .._progress import ProgressBar
-from .loader import LoaderView
+from .loader import NOTHING, LoaderView, unwrap
 from .private import Interrupted, resize_validation
 
 if TYPE_CHECKING:
@@ -38,6 +38,20 @@ def passes_stop_iteration(func: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+def callers_grad_mode(func: F) -> F:
+    """Run a step of validation or testing in the grad mode of the launch.
+
+    Lightning runs them under no_grad. In nncore only the model does, so hooks may use gradients.
+    """
+
+    @functools.wraps(func)
+    def wrapper(self: StagesModule, *args: Any) -> Any:
+        with torch.set_grad_enabled(self.grad_enabled):
+            return func(self, *args)
+
+    return wrapper  # type: ignore[return-value]
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside a data-parallel wrapper: the strategy does what that did."""
     return model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
@@ -56,6 +70,7 @@ class StagesModule(LightningModule):
         self.engine = engine
         self.model = unwrapped(engine.model)
         self.bar: ProgressBar | None = None
+        self.grad_enabled = torch.is_grad_enabled()
         self.views = {
             split: LoaderView(functools.partial(self._loader, split)) for split in ('train', 'val')
         }
@@ -63,7 +78,9 @@ class StagesModule(LightningModule):
         self.views['test'] = LoaderView(lambda: engine.data_loader)
 
     def _loader(self, split: str) -> Any:
-        return self.engine.data_loaders[split]
+        # A hook may have put another one in place for the epoch.
+        engine = self.engine
+        return engine.data_loader if engine.mode == split else engine.data_loaders[split]
 
     def train_dataloader(self) -> LoaderView:
         return self.views['train']
@@ -77,22 +94,24 @@ class StagesModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the current stage's optimizer; before the first stage, one that does nothing."""
         optimizer = getattr(self.engine, 'optimizer', None)
-        return optimizer or torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.0)
+        if isinstance(optimizer, torch.optim.Optimizer):
+            return optimizer
+        return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.0)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
         """Leave batches as they are on the CPU: nncore's models get what the loader made."""
-        if device.type == 'cpu':
+        if device.type == 'cpu' or batch is NOTHING:
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     @passes_stop_iteration
     def training_step(self, batch: Any, batch_idx: int) -> None:
         if self.engine._overrides('train_iter'):
-            self.engine.train_iter(batch)
+            self.engine.train_iter(unwrap(batch))
         else:
-            _phases.train_forward(self.engine, batch)
+            _phases.train_forward(self.engine, unwrap(batch))
 
     @passes_stop_iteration
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -108,7 +127,7 @@ class StagesModule(LightningModule):
         """
         engine = self.engine
         for batch in self.views['train'].rest():
-            engine.train_iter(batch)
+            engine.train_iter(unwrap(batch))
         if not _phases.close_train_epoch(engine):
             return
         engine.logger.info('Validating...')
@@ -117,41 +136,40 @@ class StagesModule(LightningModule):
             return
         _phases.enter_mode(engine, 'val')
         self.trainer.check_val_every_n_epoch = 1
-        resize_validation(self.trainer, len(self.views['val']))
 
-    # Lightning validates under no_grad, nncore only the model: hooks may use gradients.
-    @torch.enable_grad()
+    @callers_grad_mode
     @passes_stop_iteration
     def on_validation_start(self) -> None:
         self.trainer.check_val_every_n_epoch = NEVER
         self.engine._call_hook('before_val_epoch')
+        resize_validation(self.trainer, len(self.views['val']))
         self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
 
-    @torch.enable_grad()
+    @callers_grad_mode
     @passes_stop_iteration
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.engine.val_iter(batch)
+        self.engine.val_iter(unwrap(batch))
         self.bar.update()  # type: ignore[union-attr]
 
-    @torch.enable_grad()
+    @callers_grad_mode
     @passes_stop_iteration
     def on_validation_epoch_end(self) -> None:
         for batch in self.views['val'].rest():
             self.validation_step(batch, -1)
         self.engine._call_hook('after_val_epoch')
 
-    @torch.enable_grad()
+    @callers_grad_mode
     @passes_stop_iteration
     def on_test_start(self) -> None:
         self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
 
-    @torch.enable_grad()
+    @callers_grad_mode
     @passes_stop_iteration
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.engine.test_iter(batch)
+        self.engine.test_iter(unwrap(batch))
         self.bar.update()  # type: ignore[union-attr]
 
-    @torch.enable_grad()
+    @callers_grad_mode
     @passes_stop_iteration
     def on_test_epoch_end(self) -> None:
         for batch in self.views['test'].rest():

@@ -79,7 +79,8 @@ def resize_training(trainer: Trainer, batches: int) -> None:
 
 
 def resize_validation(trainer: Trainer, batches: int) -> None:
-    """Tell the validation loop its length, if it has looked at its loader already."""
-    loop = trainer.fit_loop.epoch_loop.val_loop
-    if loop._combined_loader is not None:
-        loop._max_batches = [batches]
+    """Tell the validation loop the length of the epoch that begins."""
+    loop: Any = trainer.fit_loop.epoch_loop.val_loop
+    # In place: the running iterator has the same list for its limits.
+    loop._max_batches[:] = [batches]
+    loop._data_fetcher.length = batches

@@ -46,7 +46,8 @@ class Run:
                 devices=1,
                 # One process, whatever a batch system has put into the environment.
                 plugins=[self.precision, LightningEnvironment()],
-                max_epochs=engine.max_epochs,
+                # The dispatcher tells how many, epoch by epoch.
+                max_epochs=engine.epoch + 1,
                 check_val_every_n_epoch=NEVER,
                 callbacks=[Dispatcher(engine)],
                 logger=False,
@@ -67,6 +68,8 @@ class Run:
             self._call(self.trainer.fit)
         finally:
             self.fitting = False
+            for view in self.module.views.values():
+                view.close()
 
     def test(self) -> None:
         """Run the split that the engine has entered."""
@@ -103,6 +106,11 @@ class Run:
         Args:
             scaler: The gradient scaler to step through and update.
         """
+        if not isinstance(self.engine.optimizer, torch.optim.Optimizer):
+            # A wrapper with the methods of one, which Lightning would not take.
+            scaler.step(self.engine.optimizer)
+            scaler.update()
+            return
         # A hook may have put another optimizer in place.
         if self.trainer.optimizers[0] is not self.engine.optimizer:
             exchange_optimizer(self.trainer)

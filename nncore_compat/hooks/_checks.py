@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
 
 from .base import HOOK_NAMES
@@ -24,7 +25,7 @@ def check_count(value: Any, where: str, minimum: int | None = 1) -> int:
     Raises:
         ValueError: For anything else.
     """
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or (minimum is not None and value < minimum):
         bound = '' if minimum is None else f' of at least {minimum}'
         raise ValueError(f'{where} must be a whole number{bound}, but got {value!r}')

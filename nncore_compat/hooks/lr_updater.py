@@ -72,11 +72,7 @@ class LrUpdaterHook(Hook):
     def before_stage(self, engine: Any) -> None:
         """Reads the stage's settings and notes the rates to begin with."""
         self._schd_cfg: Mapping[str, Any] | None = engine.cur_stage.get('lr_schedule')
-        warmup = engine.cur_stage.get('warmup')
-        self._warm_cfg: dict[str, Any] | None = None
-        if warmup is not None:
-            steps = warmup['steps' if 'steps' in warmup else 'step']
-            self._warm_cfg = {'ratio': 0.001, **warmup, 'steps': steps}
+        self._warm_cfg: Mapping[str, Any] | None = engine.cur_stage.get('warmup')
         for group in engine.optimizer.param_groups:
             group.setdefault('base_lr', group['lr'])
 
@@ -102,19 +98,20 @@ class LrUpdaterHook(Hook):
             changed = True
 
         warmup = self._warm_cfg
-        if warmup is not None and warmup['type'] == unit and progress <= warmup['steps']:
-            if progress < warmup['steps']:
-                scale = self._warmup_scale(warmup, 1 - progress / warmup['steps'])
+        if warmup is not None and warmup['type'] == unit:
+            steps = warmup['steps' if 'steps' in warmup else 'step']
+            if progress < steps:
+                scale = self._warmup_scale(warmup, 1 - progress / steps)
                 rates = [rate * scale for rate in rates]
-            changed = True
+            changed = changed or progress <= steps
 
         if changed:
             for group, rate in zip(groups, rates, strict=True):
                 group['lr'] = rate
 
     @staticmethod
-    def _warmup_scale(warmup: dict[str, Any], left: float) -> float:
-        policy, ratio = warmup['policy'], warmup['ratio']
+    def _warmup_scale(warmup: Mapping[str, Any], left: float) -> float:
+        policy, ratio = warmup['policy'], warmup.get('ratio', 0.001)
         if policy == 'linear':
             return (ratio - 1) * left + 1
         if policy == 'exp':

@@ -69,7 +69,7 @@ class OptimizerHook(Hook):
         """
         complete = self.every_n_iters_in_epoch(engine, self._interval)
         stepping = complete or self.last_iter_in_epoch(engine)
-        engine._backward(self.scaler.scale(_stage_loss(engine)), sync=stepping)
+        engine._backpropagate(self.scaler.scale(_stage_loss(engine)), sync=stepping)
         if not stepping:
             return
 
@@ -91,7 +91,7 @@ class OptimizerHook(Hook):
         if self.scaler.is_enabled():
             engine.buffer.update('scale', self.scaler.get_scale())
 
-        engine._step(self.scaler)
+        engine._step_optimizer(self.scaler)
         engine.optimizer.zero_grad()
 
     def after_train_epoch(self, engine: Any) -> None:

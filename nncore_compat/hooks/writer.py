@@ -251,7 +251,7 @@ class EventWriterHook(Hook):
             KeyError: In the first iteration, when the model returns no `_avg_factor`.
         """
         if engine.iter == engine.start_iter:
-            self._check_factor(engine.buffer)
+            self._check_factor(engine)
         if self.last_iter_in_epoch(engine):
             window = len(engine.data_loader) % self._interval or self._interval
         elif self.every_n_iters_in_epoch(engine, self._interval):
@@ -265,12 +265,15 @@ class EventWriterHook(Hook):
         """Writes the results of the validation."""
         self._write(engine, len(engine.data_loader))
 
-    def _check_factor(self, buffer: Any) -> None:
-        # Not after the first window, which may be hours away. Writers of a user may not need it.
-        ours = any(type(writer).__module__ == __name__ for writer in self._writers)
-        if ours and buffer.get('_avg_factor') is None:
-            for key in scalar_keys(buffer)[:1]:
-                buffer.avg(key)
+    def _check_factor(self, engine: Any) -> None:
+        # Not after the first window, which may be hours away. A writer of the user's may do
+        # without, and a hook of the user's may still bring it.
+        package = __name__.partition('.')[0]
+        ours = [type(one).__module__.startswith(package) for one in self._writers]
+        hooks = [type(one).__module__.startswith(package) for one in engine.hooks.values()]
+        if any(ours) and all(hooks) and engine.buffer.get('_avg_factor') is None:
+            for key in scalar_keys(engine.buffer)[:1]:
+                engine.buffer.avg(key)
 
     def _write(self, engine: Any, window_size: int) -> None:
         for writer in self._writers:

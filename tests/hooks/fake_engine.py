@@ -118,11 +118,11 @@ class FakeEngine:
         for hook in self.hooks.values():
             getattr(hook, event)(self)
 
-    def _backward(self, loss: torch.Tensor, sync: bool) -> None:
+    def _backpropagate(self, loss: torch.Tensor, sync: bool) -> None:
         self.syncs.append(sync)
         loss.backward()
 
-    def _step(self, scaler: Any) -> None:
+    def _step_optimizer(self, scaler: Any) -> None:
         scaler.step(self.optimizer)
         scaler.update()
 
