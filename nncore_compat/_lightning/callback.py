@@ -69,6 +69,7 @@ class Dispatcher(Callback):
         left = max(1, engine._epochs_left) + sum(stage['epochs'] for stage in later)
         trainer.fit_loop.max_epochs = engine.epoch + left
         _phases.enter_mode(engine, 'train')
+        module.split = 'train'
         self._epoch = engine.epoch
         engine._call_hook('before_train_epoch')
         private.resize_training(trainer, len(module.views['train']))

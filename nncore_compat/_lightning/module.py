@@ -71,6 +71,8 @@ class StagesModule(LightningModule):
         self.model = unwrapped(engine.model)
         self.bar: ProgressBar | None = None
         self.grad_enabled = torch.is_grad_enabled()
+        # Of the epoch that runs.
+        self.split: str | None = None
         self.views = {
             split: LoaderView(functools.partial(self._loader, split)) for split in ('train', 'val')
         }
@@ -78,9 +80,9 @@ class StagesModule(LightningModule):
         self.views['test'] = LoaderView(lambda: engine.data_loader)
 
     def _loader(self, split: str) -> Any:
-        # A hook may have put another one in place for the epoch.
+        # Once in the epoch it is the engine's: a hook may have put another one in place.
         engine = self.engine
-        return engine.data_loader if engine.mode == split else engine.data_loaders[split]
+        return engine.data_loader if self.split == split else engine.data_loaders[split]
 
     def train_dataloader(self) -> LoaderView:
         return self.views['train']
@@ -135,6 +137,7 @@ class StagesModule(LightningModule):
             engine.val_epoch()
             return
         _phases.enter_mode(engine, 'val')
+        self.split = 'val'
         self.trainer.check_val_every_n_epoch = 1
 
     @callers_grad_mode
