@@ -515,3 +515,17 @@ def test_workers_end_when_a_hook_raises(tmp_path):
     with pytest.raises(RuntimeError, match='enough'):
         one.launch()
     assert multiprocessing.active_children() == []
+
+
+def test_workers_end_when_the_model_raises_in_evaluation(tmp_path):
+    import multiprocessing
+
+    class Raises(Net):
+        def forward(self, data, mode):
+            raise RuntimeError('enough')
+
+    loader = DataLoader(Points(), 4, num_workers=1)
+    one = engine(tmp_path, Raises(), data_loaders={'test': loader})
+    with pytest.raises(RuntimeError, match='enough'):
+        one.launch(eval='test')
+    assert multiprocessing.active_children() == []

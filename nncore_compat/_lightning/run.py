@@ -68,8 +68,6 @@ class Run:
             self._call(self.trainer.fit)
         finally:
             self.fitting = False
-            for view in self.module.views.values():
-                view.close()
 
     def test(self) -> None:
         """Run the split that the engine has entered."""
@@ -125,5 +123,8 @@ class Run:
                 method(self.module, **kwargs)
         except Interrupted as error:
             original = error.original
+        finally:
+            for view in self.module.views.values():
+                view.close()
         if original is not None:
             raise original
