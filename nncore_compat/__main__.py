@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from . import __version__, _runner, quirks
+from . import __version__, _options, _runner, quirks
 from ._alias import install
 
 
@@ -37,11 +37,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(f'{where}: {error}')
 
+    try:
+        _options.enable(_options.parse(options))
+    except ValueError as error:
+        parser.error(str(error))
+
     install()
+    _start_processes()
     if target[0] == '-m':
         _runner.run_module(target[1], target[2:])
     else:
         _runner.run_script(target[0], target[1:])
+
+
+def _start_processes() -> None:
+    # Only where it was asked for: this imports torch, before the script could say a word.
+    if _options.asked().get('devices', 1) != 1 or _options.asked().get('num_nodes', 1) != 1:
+        from ._lightning.processes import start_for_script
+
+        start_for_script()
 
 
 def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
@@ -66,6 +80,7 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
             f'(default: environment variable {quirks.ENV}, else none)',
         ),
     ]
+    valued += _options.add_arguments(parser)
     return parser, {name for action in valued for name in action.option_strings}
 
 

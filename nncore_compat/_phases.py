@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 
-def open_stage(engine: Engine) -> None:
-    """Announce the current stage, and give it its optimizer unless it is being resumed."""
+def open_stage(engine: Engine, give: bool = True) -> None:
+    """Announce the current stage, and give it its optimizer if it has not been given before."""
     cfg = engine.cur_stage['optimizer']
     if isinstance(cfg, dict):
         args = ', '.join(f'{k}: {v}' for k, v in cfg.items() if k != 'type')
@@ -26,6 +26,12 @@ def open_stage(engine: Engine) -> None:
     engine.logger.info(
         f'Stage: {engine.stage + 1}, epochs: {engine.cur_stage["epochs"]}, optimizer: {name}'
     )
+    if give:
+        give_optimizer(engine)
+
+
+def give_optimizer(engine: Engine) -> None:
+    """Make the optimizer of the current stage, unless the stage is being resumed."""
     if engine.epoch_in_stage == 0:
         engine.optimizer = new_optimizer(engine, engine.stage)
 
@@ -105,7 +111,8 @@ def _validation_due(engine: Engine, in_stage: int) -> bool:
 
 def forward(engine: Engine, data: Any) -> dict[str, Any]:
     """Run the model and check that it returned a dict."""
-    output = engine.model(data, mode=engine._mode, **engine._kwargs)
+    with engine._forward_context():
+        output = engine.model(data, mode=engine._mode, **engine._kwargs)
     if not isinstance(output, Mapping):
         raise TypeError(
             f'{type(engine.model).__name__}.forward must return a dict with a loss, '

@@ -17,6 +17,10 @@ _LAUNCHERS = ('torch', 'elastic', 'slurm')
 _BACKENDS = ('nccl', 'gloo')
 _METHODS = ('spawn', 'fork', 'forkserver')
 
+# Set where `Engine(trainer=dict(devices=2))` runs the script again: until its Engine has made the
+# process group, the script is to do in these processes what it did in the first.
+STARTED_BY_ENGINE = 'NNCORE_COMPAT_STARTED_BY_ENGINE'
+
 
 def _check(name: str, value: Any, accepted: tuple[str, ...]) -> None:
     if value not in accepted:
@@ -38,7 +42,8 @@ def _slurm_master() -> str:
         ) from error
 
 
-def _export_slurm() -> None:
+def export_slurm() -> None:
+    """Say in torch's environment variables what Slurm says in its own."""
     if 'MASTER_ADDR' not in os.environ:
         os.environ['MASTER_ADDR'] = _slurm_master()
     os.environ.setdefault('MASTER_PORT', '29500')
@@ -74,6 +79,8 @@ def init_dist(
     _check('backend', backend, _BACKENDS)
     _check('method', method, _METHODS)
 
+    if STARTED_BY_ENGINE in os.environ:
+        return None
     launcher = launcher or get_launcher()
     if launcher is None:
         return None
@@ -82,7 +89,7 @@ def init_dist(
         mp.set_start_method(method)
 
     if launcher == 'slurm':
-        _export_slurm()
+        export_slurm()
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
@@ -106,6 +113,8 @@ def get_launcher() -> str | None:
 
 def is_elastic() -> bool:
     """Tell whether torchrun (or the like) started this process as one of several."""
+    if STARTED_BY_ENGINE in os.environ and not is_distributed():
+        return False
     return int(os.environ.get('WORLD_SIZE', 0)) > 1
 
 

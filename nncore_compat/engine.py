@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from . import _amp, _evaluation, _hook_list, _loaders, _nncore, _phases, _resume, _stages, quirks
 from ._errors import located
@@ -21,12 +23,12 @@ from ._state import State
 from .buffer import Buffer
 from .builder import build_hook, build_model
 from .comm import get_world_size, is_distributed
-from .hooks import ClosureHook, Hook
+from .hooks import ClosureHook, Hook, OptimizerHook
 from .hooks.base import meets_hook_defaults
 from .utils import load_checkpoint
 
 if TYPE_CHECKING:
-    from ._lightning.run import Run
+    from lightning.pytorch import LightningModule, Trainer
 
 DEFAULT_HOOKS = [
     'TimerHook',
@@ -79,6 +81,9 @@ class Engine(State):
         amp: Automatic mixed precision: a bool, ``'fp16'``, ``'bf16'``, ``'none'`` or a dict of
             ``torch.autocast`` options.
         debug: Report Inf and NaN in outputs and gradients.
+        trainer: Arguments of Lightning's Trainer: where to run (``accelerator``, ``devices``,
+            ``num_nodes``, ``strategy``, ``precision``), ``logger``, ``profiler``, ``plugins`` and
+            more. Options of the command line go over them.
         **kwargs: More arguments of ``build_model``.
 
     Raises:
@@ -108,19 +113,29 @@ class Engine(State):
         meta: Any = None,
         amp: dict | str | bool | None = None,
         debug: bool = False,
+        *,
+        trainer: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        from ._lightning.run import Run
+
+        time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
+        self.work_dir = work_dir or os.path.join('work_dirs', time_str)
         self.model = build_model(model, **kwargs)
+        self.stages = _stages.resolve(stages)
+        self.amp_cfg = _amp.parse(amp)
+        self._given = trainer
+        self._run = Run(self, trainer)
+        self._run.join()
         self.data_loaders = {
             key: _loaders.build(key, loader, seed)
             for key, loader in _loaders.fill(data_loaders).items()
         }
-        self.stages = _stages.resolve(stages)
-        self.amp_cfg = _amp.parse(amp)
+        self._run.split_data()
         self.hooks: OrderedDict[str, Hook] = OrderedDict()
         self._notices: list[str] | None = []
         self.register_hook(DEFAULT_HOOKS)
-        if is_distributed():
+        if is_distributed() or self._run.several:
             self.register_hook('SamplerSeedHook', before='OptimizerHook')
         for index, hook in enumerate(hooks if isinstance(hooks, (list, tuple)) else [hooks]):
             if hook is not None:
@@ -130,8 +145,6 @@ class Engine(State):
         self.buffer = Buffer(max_size=buffer_size)
         self.reset_states()
 
-        time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
-        self.work_dir = work_dir or os.path.join('work_dirs', time_str)
         self.logger = get_logger(
             logger, log_file=os.path.join(str(self.work_dir), time_str + '.log')
         )
@@ -147,10 +160,16 @@ class Engine(State):
         self.meta = meta
         self.debug = debug
         self._kwargs = {}
-        self._run: Run | None = None
-        # Of the last launch.
-        self.trainer: Any = None
-        self.lightning_module: Any = None
+
+    @property
+    def trainer(self) -> Trainer:
+        """Lightning's Trainer of the last launch, before the first one that of the first."""
+        return self._run.trainer
+
+    @property
+    def lightning_module(self) -> LightningModule:
+        """The stages as a LightningModule, for that Trainer."""
+        return self._run.module
 
     def get_amp_type(self) -> str | None:
         """Return ``'fp16'`` or ``'bf16'``, None when mixed precision is off."""
@@ -277,7 +296,7 @@ class Engine(State):
             split: Key of ``data_loaders``.
         """
         _phases.enter_mode(self, 'test', split)
-        if self._run is not None and self._run.testing_through_lightning:
+        if self._run.testing_through_lightning:
             self._run.test()
             return
         for data in ProgressBar(self.data_loader):
@@ -319,8 +338,14 @@ class Engine(State):
         from ._lightning.run import Run
 
         self._kwargs = kwargs
-        self._run = Run(self)
-        self.trainer, self.lightning_module = self._run.trainer, self._run.module
+        if self._run.used:
+            self._run = Run(self, self._given)
+        self._run.used = True
+        if self._run.starts_later:
+            return self._run.launch_elsewhere(eval)
+        return self._launch(eval)
+
+    def _launch(self, eval: bool | str) -> dict[str, Any] | None:
         if eval:
             with self._run.evaluating():
                 output = self.eval_mode(eval)
@@ -358,14 +383,32 @@ class Engine(State):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._model_device.type, **self.amp_cfg)
 
+    def _forward_context(self) -> contextlib.AbstractContextManager[Any]:
+        # A wrapper that the script has made averages gradients where it is to, once per step.
+        if self._mode != 'train' or not isinstance(self.model, DistributedDataParallel):
+            return _DO_NOTHING
+        hook = self.hooks.get('OptimizerHook')
+        waits = isinstance(hook, OptimizerHook) and not hook.is_stepping(self)
+        return self.model.no_sync() if waits or self._run.averages_gradients() else _DO_NOTHING
+
+    def _must_average_gradients(self) -> bool:
+        """Whether neither the strategy nor the model's wrapper has averaged the gradients."""
+        if not is_distributed() or self._run.averages_gradients():
+            return False
+        model = self.model
+        # On the CPU, nncore's wrapper goes round DistributedDataParallel.forward.
+        return not isinstance(model, DistributedDataParallel) or not (
+            model.device_ids or type(model).forward is DistributedDataParallel.forward
+        )
+
     def _backpropagate(self, loss: torch.Tensor, sync: bool) -> None:
-        if self._run is not None and self._run.fitting:
+        if self._run.fitting:
             self._run.backward(loss, sync)
         else:
             loss.backward()
 
     def _step_optimizer(self, scaler: torch.amp.GradScaler) -> None:
-        if self._run is not None and self._run.fitting:
+        if self._run.fitting:
             self._run.step(scaler)
         else:
             scaler.step(self.optimizer)
@@ -394,5 +437,6 @@ class Engine(State):
             )
 
 
+_DO_NOTHING = contextlib.nullcontext()
 # Kept here, because a script may patch the class itself.
 _ORIGINALS = {name: getattr(Engine, name) for name in ('train_iter', 'val_epoch')}

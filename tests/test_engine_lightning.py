@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from nncore_compat import Engine, Hook
 from nncore_compat._lightning.loader import LoaderView
-from nncore_compat._lightning.run import Run
 from nncore_compat.hooks.base import HOOK_NAMES
 
 ADAM = {'type': 'Adam', 'lr': 0.01}
@@ -42,25 +41,14 @@ for _name in HOOK_NAMES:
     setattr(Calls, _name, lambda self, engine, _name=_name: self.calls.append(_name))
 
 
-@pytest.fixture
-def spied(monkeypatch):
-    """Return a function that launches an engine with a Lightning callback in its Trainer."""
-
-    def launch(one, callback):
-        init = Run.__init__
-
-        def with_callback(self, engine):
-            init(self, engine)
-            self.trainer.callbacks.append(callback)
-
-        monkeypatch.setattr(Run, '__init__', with_callback)
-        one.launch()
-        return one.trainer
-
-    return launch
+def spied(one, callback):
+    """Launch an engine with a Lightning callback in its Trainer; return the Trainer."""
+    one.trainer.callbacks.append(callback)
+    one.launch()
+    return one.trainer
 
 
-def test_order_of_events_of_both_sides(tmp_path, spied):
+def test_order_of_events_of_both_sides(tmp_path):
     calls = []
     one = engine(
         tmp_path,
@@ -118,7 +106,7 @@ def test_order_of_events_of_both_sides(tmp_path, spied):
     ]
 
 
-def test_progress_that_lightning_reports(tmp_path, spied):
+def test_progress_that_lightning_reports(tmp_path):
     seen = []
 
     class Progress(Callback):
@@ -138,7 +126,7 @@ def test_progress_that_lightning_reports(tmp_path, spied):
     assert trainer.optimizers[0] is one.optimizer
 
 
-def test_resumed_progress(tmp_path, spied):
+def test_resumed_progress(tmp_path):
     engine(tmp_path, stages=stage(epochs=3)).launch()
     seen = []
 
@@ -170,7 +158,7 @@ def test_same_weights_as_a_plain_loop(tmp_path):
     )
 
 
-def test_stopping_early_ends_the_stage_and_the_run(tmp_path, spied):
+def test_stopping_early_ends_the_stage_and_the_run(tmp_path):
     calls = []
 
     class Stop(Callback):

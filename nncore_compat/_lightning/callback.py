@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from .. import _phases
 from . import private
 from .module import StagesModule, passes_stop_iteration
+from .strategy import binds_optimizer, follow_freezing
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -37,15 +38,18 @@ class Dispatcher(Callback):
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._stage_open = False
+        self._launched = self._stage_open = False
         self._epoch = 0
 
     def on_fit_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
         private.start_at(trainer, self.engine.epoch, self.engine.iter)
+        follow_freezing(trainer.strategy)
 
     @passes_stop_iteration
     def on_train_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
-        self.engine._call_hook('before_launch')
+        if not self._launched:
+            self._launched = True
+            self.engine._call_hook('before_launch')
         # A hook may have resumed.
         private.start_at(trainer, self.engine.epoch, self.engine.iter)
         trainer.fit_loop.max_epochs = self.engine.epoch + (
@@ -59,13 +63,18 @@ class Dispatcher(Callback):
             _phases.close_stage(engine)
             self._stage_open = False
         if not self._stage_open:
-            _phases.open_stage(engine)
+            binding = binds_optimizer(trainer.strategy)
+            _phases.open_stage(engine, give=not binding)
             self._stage_open = True
-            exchange_optimizer(trainer)
+            if not binding:
+                exchange_optimizer(trainer)
             engine._call_hook('before_stage')
             # Hooks may change what is still to come, until it begins.
             engine._epochs_left = engine.cur_stage['epochs'] - engine.epoch_in_stage
         later = engine.stages[engine.stage + 1 : engine.max_stages]
+        if binds_optimizer(trainer.strategy):
+            # The next stage has a fit of its own.
+            later = []
         left = max(1, engine._epochs_left) + sum(stage['epochs'] for stage in later)
         trainer.fit_loop.max_epochs = engine.epoch + left
         _phases.enter_mode(engine, 'train')
@@ -99,7 +108,10 @@ class Dispatcher(Callback):
     def on_train_end(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
         if self._stage_open:
             _phases.close_stage(self.engine)
-        self.engine._call_hook('after_launch')
+            self._stage_open = False
+        done = self.engine.stage >= self.engine.max_stages
+        if done or trainer.should_stop or not binds_optimizer(trainer.strategy):
+            self.engine._call_hook('after_launch')
 
 
 def exchange_optimizer(trainer: Trainer) -> None:

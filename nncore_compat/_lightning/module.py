@@ -15,15 +15,13 @@ from .. import _phases
 from .._progress import ProgressBar
 from .loader import NOTHING, LoaderView, unwrap
 from .private import Interrupted, resize_validation
+from .settings import NEVER
+from .strategy import ShardedStrategy, follow_freezing, shard
 
 if TYPE_CHECKING:
     from ..engine import Engine
 
 F = TypeVar('F', bound=Callable[..., Any])
-
-# Any value but 1, so that monitoring callbacks wait for the validation.
-NEVER = 2**31
-
 
 def passes_stop_iteration(func: F) -> F:
     """Let a StopIteration out of a user's code through the loops that take it for their own."""
@@ -68,21 +66,27 @@ class StagesModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.engine = engine
-        self.model = unwrapped(engine.model)
+        self.begin()
+
+    def begin(self) -> None:
+        """Look at the engine as it is now: scripts may change it until it is launched."""
+        self.model = unwrapped(self.engine.model)
         self.bar: ProgressBar | None = None
         self.grad_enabled = torch.is_grad_enabled()
         # Of the epoch that runs.
         self.split: str | None = None
         self.views = {
-            split: LoaderView(functools.partial(self._loader, split)) for split in ('train', 'val')
+            split: LoaderView(functools.partial(self._loader, split))
+            for split in ('train', 'val', 'test')
         }
-        # Which split is tested is decided at launch.
-        self.views['test'] = LoaderView(lambda: engine.data_loader)
 
     def _loader(self, split: str) -> Any:
         # Once in the epoch it is the engine's: a hook may have put another one in place.
         engine = self.engine
-        return engine.data_loader if self.split == split else engine.data_loaders[split]
+        # Which split is tested is decided at launch.
+        if split in (self.split, 'test'):
+            return engine.data_loader
+        return engine.data_loaders[split]
 
     def train_dataloader(self) -> LoaderView:
         return self.views['train']
@@ -92,6 +96,13 @@ class StagesModule(LightningModule):
 
     def test_dataloader(self) -> LoaderView:
         return self.views['test']
+
+    def configure_model(self) -> None:
+        """Shard the model, where the strategy leaves that to its module."""
+        if isinstance(self.trainer.strategy, ShardedStrategy):
+            owners = [stage['optimizer'] for stage in self.engine.stages]
+            owners.append(getattr(self.engine, 'optimizer', None))
+            shard(self, {id(o): o for o in owners if isinstance(o, torch.optim.Optimizer)}.values())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the current stage's optimizer; before the first stage, one that does nothing."""
@@ -107,6 +118,9 @@ class StagesModule(LightningModule):
         if device.type == 'cpu' or batch is NOTHING:
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        follow_freezing(self.trainer.strategy)
 
     @passes_stop_iteration
     def training_step(self, batch: Any, batch_idx: int) -> None:

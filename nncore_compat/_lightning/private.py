@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers import (
+    _MultiProcessingLauncher,
+    _SubprocessScriptLauncher,
+)
+from lightning.pytorch.trainer.states import RunningStage
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 
 class Interrupted(BaseException):
@@ -23,12 +31,14 @@ class Interrupted(BaseException):
 class UninterruptedTrainer(Trainer):
     """A Trainer that leaves signals to the script.
 
-    Lightning's own ends the process at a KeyboardInterrupt, and with status 0 at SIGTERM.
+    Lightning's own ends the process at a KeyboardInterrupt, and with status 0 at SIGTERM, for
+    which processes would ask each other at every batch.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]
+        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = _do_nothing  # type: ignore[method-assign]
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -84,3 +94,35 @@ def resize_validation(trainer: Trainer, batches: int) -> None:
     # In place: the running iterator has the same list for its limits.
     loop._max_batches[:] = [batches]
     loop._data_fetcher.length = batches
+
+
+def reruns_script(strategy: Any) -> bool:
+    """Tell whether a strategy starts its processes by running the script again."""
+    return isinstance(strategy.launcher, _SubprocessScriptLauncher)
+
+
+def run_again(strategy: Any) -> list[Any]:
+    """Run the script again in as many processes as are missing, and return them."""
+    strategy.launcher.launch(_do_nothing)
+    return strategy.launcher.procs
+
+
+def copies_process(strategy: Any) -> bool:
+    """Tell whether a strategy starts its processes from this one, by spawn or fork."""
+    return isinstance(strategy.launcher, _MultiProcessingLauncher)
+
+
+def forget_launcher(strategy: Any) -> None:
+    """Have a strategy run in the processes that there are."""
+    strategy._launcher = None
+
+
+def share_of(trainer: Trainer, loader: DataLoader[Any], shuffle: bool) -> Any:
+    """Return a loader of this process's share of the samples, if the Trainer is to see to that."""
+    stage = RunningStage.TRAINING if shuffle else RunningStage.VALIDATING
+    return trainer._data_connector._prepare_dataloader(loader, shuffle=shuffle, mode=stage)
+
+
+def to_device(optimizers: list[Optimizer], device: torch.device) -> None:
+    """Move the state of optimizers."""
+    _optimizers_to_device(optimizers, device)

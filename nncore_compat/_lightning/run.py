@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.environments import ClusterEnvironment
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from ..comm import get_world_size
+from .. import _phases
+from . import private, processes, settings, strategy
 from .callback import Dispatcher, exchange_optimizer
-from .module import NEVER, StagesModule
+from .module import StagesModule
 from .precision import ScaledPrecision
 from .private import Interrupted, UninterruptedTrainer, count_steps
 from .silence import silenced
@@ -25,47 +27,98 @@ class Run:
 
     Args:
         engine: The engine.
+        given: The script's arguments of the Trainer.
 
     Raises:
-        RuntimeError: There are several processes.
+        TypeError, ValueError, MisconfigurationException: An argument of the Trainer is wrong, or
+            asks for what is not there.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        if get_world_size() > 1:
-            raise RuntimeError(
-                f'nncore_compat runs in one process for now, but this is one of {get_world_size()}'
-            )
+    def __init__(self, engine: Engine, given: dict[str, Any] | None = None) -> None:
         self.engine = engine
+        self.settings = settings.collect(given)
+        # Whether the script leaves it to the engine to make the process group.
+        self.aware = processes.script_is_aware()
         self.fitting = False
+        self.used = False
         self.testing_through_lightning = False
-        self.precision = ScaledPrecision()
+        self.precision: ScaledPrecision | None = None
         with silenced():
             self.module = StagesModule(engine)
-            self.trainer = UninterruptedTrainer(
-                accelerator='auto',
-                devices=1,
-                # One process, whatever a batch system has put into the environment.
-                plugins=[self.precision, LightningEnvironment()],
-                # The dispatcher tells how many, epoch by epoch.
-                max_epochs=engine.epoch + 1,
-                check_val_every_n_epoch=NEVER,
-                callbacks=[Dispatcher(engine)],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                inference_mode=False,
-                use_distributed_sampler=False,
-                # Lightning switches it off otherwise, even if the script has switched it on.
-                detect_anomaly=torch.is_anomaly_enabled(),
-            )
+            self.trainer = self._trainer()
+        self.binding = strategy.binds_optimizer(self.trainer.strategy)
+
+    def _trainer(self) -> UninterruptedTrainer:
+        given = dict(self.settings)
+        world = processes.find()
+        place = processes.placement(world, given)
+        several = place['devices'] not in (1, '1') or place['num_nodes'] > 1
+        chosen = settings.choose_strategy(given, 2 if several else 1)
+        plugins = list(given.pop('plugins', None) or ())
+        if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            plugins.append(place['environment'])
+        if not settings.names_precision(self.settings) and not settings.brings_precision(chosen):
+            self.precision = ScaledPrecision()
+            plugins.append(self.precision)
+        arguments = {
+            **settings.defaults(str(self.engine.work_dir)),
+            # A script that knows of processes has split its data itself.
+            'use_distributed_sampler': not self.aware,
+            **given,
+            'devices': place['devices'],
+            'num_nodes': place['num_nodes'],
+            'strategy': chosen,
+            'plugins': plugins,
+            'max_epochs': 1,
+            'callbacks': [Dispatcher(self.engine)],
+        }
+        try:
+            trainer = UninterruptedTrainer(**arguments)
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+            raise settings.explained(error, self.settings) from error
+        if isinstance(trainer.strategy, strategy.ReplicatedStrategy):
+            trainer.strategy.same_start = not self.aware
+        if world.size > 1:
+            private.forget_launcher(trainer.strategy)
+        return trainer
+
+    def join(self) -> None:
+        """Have all processes of the run there, and the process group, unless they start later."""
+        with silenced():
+            processes.start(self.trainer, early=False)
+            if self.several and not self.starts_later:
+                processes.join(self.trainer, self.module)
+
+    def split_data(self) -> None:
+        """Give each process its share of the data, where the script has not done so."""
+        if self.several and not self.starts_later:
+            self.engine.data_loaders = processes.split(self.engine.data_loaders, self.trainer)
+
+    @property
+    def several(self) -> bool:
+        """Whether the run has several processes."""
+        return self.trainer.world_size > 1
+
+    @property
+    def starts_later(self) -> bool:
+        """Whether the launch copies this process, by spawn or fork."""
+        return private.copies_process(self.trainer.strategy)
 
     def fit(self) -> None:
         """Run the stages that are left."""
+        engine = self.engine
         self.fitting = True
         try:
-            self._call(self.trainer.fit)
+            while True:
+                if self.binding:
+                    _phases.give_optimizer(engine)
+                # Enough to begin: the dispatcher tells how many there are, epoch by epoch.
+                self.trainer.fit_loop.max_epochs = engine.epoch + 1
+                self._call(self.trainer.fit)
+                if not self.binding or self.trainer.should_stop:
+                    break
+                if engine.stage >= engine.max_stages:
+                    break
         finally:
             self.fitting = False
 
@@ -86,6 +139,10 @@ class Run:
             yield
         finally:
             self.testing_through_lightning = False
+
+    def averages_gradients(self) -> bool:
+        """Tell whether the strategy averages gradients over processes, in backward."""
+        return self.fitting and strategy.averages_gradients(self.trainer.strategy)
 
     def backward(self, loss: torch.Tensor, sync: bool) -> None:
         """Backpropagate.
@@ -110,14 +167,16 @@ class Run:
             scaler.update()
             return
         # A hook may have put another optimizer in place.
-        if self.trainer.optimizers[0] is not self.engine.optimizer:
+        if self.trainer.optimizers[0] is not self.engine.optimizer and not self.binding:
             exchange_optimizer(self.trainer)
-        self.precision.scaler = scaler
+        if self.precision is not None:
+            self.precision.scaler = scaler
         count_steps(self.trainer)
         self.module.optimizers().step()  # type: ignore[union-attr]
 
     def _call(self, method: Any, **kwargs: Any) -> None:
         original = None
+        self.module.begin()
         try:
             with silenced():
                 method(self.module, **kwargs)
@@ -126,5 +185,15 @@ class Run:
         finally:
             for view in self.module.views.values():
                 view.close()
+            self._back_to_device()
         if original is not None:
             raise original
+
+    def _back_to_device(self) -> None:
+        # Lightning leaves model and optimizer on the CPU; scripts go on using them.
+        device = self.trainer.strategy.root_device
+        if device.type != 'cpu' and not settings.brings_precision(self.trainer.strategy):
+            self.module.to(device)
+            optimizer = getattr(self.engine, 'optimizer', None)
+            if isinstance(optimizer, torch.optim.Optimizer):
+                private.to_device([optimizer], device)

@@ -7,6 +7,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..builder import HOOKS
 from ._checks import check_count
+from ._gradients import average, whole
 from .base import Hook
 
 
@@ -20,9 +21,9 @@ class OptimizerHook(Hook):
     Args:
         interval: Length of the window in iterations; the last one of an epoch may be shorter. With
             0 there is one window, the epoch.
-        coalesce: Accepted for nncore's sake: how gradients travel between processes is up to the
-            strategy.
-        bucket_size_mb: Accepted for the same reason.
+        coalesce: Whether the gradients travel between processes together, where they are averaged
+            here: not if the strategy or the model's wrapper does that while it back-propagates.
+        bucket_size_mb: The most that travels at once, in MiB; no limit if not above 0.
         grad_scale: Whether to scale the loss, or the arguments of `torch.amp.GradScaler`. Default:
             with automatic mixed precision, where CUDA is available.
 
@@ -41,6 +42,8 @@ class OptimizerHook(Hook):
     ) -> None:
         super().__init__()
         self._interval = check_count(interval, 'OptimizerHook.interval', minimum=0)
+        self._coalesce = coalesce
+        self._bucket_size_mb = bucket_size_mb
         self._last_updated_iter = 0
         self._grad_scale_cfg: dict[str, Any] = (
             {'enabled': True, **grad_scale}
@@ -67,8 +70,7 @@ class OptimizerHook(Hook):
             KeyError: When the model did not return the stage's loss.
             TypeError: When it returned no loss at all.
         """
-        complete = self.every_n_iters_in_epoch(engine, self._interval)
-        stepping = complete or self.last_iter_in_epoch(engine)
+        stepping = self.is_stepping(engine)
         engine._backpropagate(self.scaler.scale(_stage_loss(engine)), sync=stepping)
         if not stepping:
             return
@@ -78,13 +80,16 @@ class OptimizerHook(Hook):
         if window != 1:
             for param in _with_grad(engine.model):
                 param.grad.data.div_(window)
+        if engine._must_average_gradients():
+            grads = [param.grad.data for param in _with_grad(engine.model)]
+            average(grads, self._coalesce, self._bucket_size_mb)
 
         clip = engine.cur_stage.get('grad_clip')
         if clip is not None:
             self.scaler.unscale_(engine.optimizer)
             params = _with_grad(engine.model)
             if params:
-                engine.buffer.update('grad_norm', clip_grad_norm_(params, **clip).item())
+                engine.buffer.update('grad_norm', whole(clip_grad_norm_(params, **clip)).item())
 
         if engine.debug:
             _report_bad_grads(engine)
@@ -93,6 +98,11 @@ class OptimizerHook(Hook):
 
         engine._step_optimizer(self.scaler)
         engine.optimizer.zero_grad()
+
+    def is_stepping(self, engine: Any) -> bool:
+        """Whether the current iteration is the last of its window."""
+        complete = self.every_n_iters_in_epoch(engine, self._interval)
+        return complete or self.last_iter_in_epoch(engine)
 
     def after_train_epoch(self, engine: Any) -> None:
         """Drops the gradients, so that none is left when hooks run the model."""

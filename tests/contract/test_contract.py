@@ -12,6 +12,7 @@ SOURCES = original.sources()
 
 # What ours take beyond the documented parameters.
 EXTRAS = {
+    'engine.Engine': ['trainer'],
     'utils.load_checkpoint': ['warning'],
 }
 

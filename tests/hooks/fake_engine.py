@@ -122,6 +122,9 @@ class FakeEngine:
         self.syncs.append(sync)
         loss.backward()
 
+    def _must_average_gradients(self) -> bool:
+        return False
+
     def _step_optimizer(self, scaler: Any) -> None:
         scaler.step(self.optimizer)
         scaler.update()

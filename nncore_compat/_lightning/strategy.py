@@ -1,0 +1,132 @@
+"""What a strategy has to know of nncore: when models differ, and who averages gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    ModelParallelStrategy,
+    ParallelStrategy,
+    StrategyRegistry,
+)
+from torch import distributed, nn
+
+
+class ReplicatedStrategy(DDPStrategy):
+    """One process per device, each with its own model; OptimizerHook averages the gradients.
+
+    Nothing else is exchanged, so that weights that differ from the start and the statistics of
+    batch normalisation remain each process's own, any parameter may be frozen at any time, and
+    parameters may lack a gradient, as in nncore.
+    """
+
+    # Whether all processes begin with the weights of the first: where the script knows nothing of
+    # processes, each of them has drawn its own.
+    same_start = False
+
+    def setup(self, trainer: Trainer) -> None:
+        """Put the model on the device."""
+        super(DDPStrategy, self).setup(trainer)
+        if self.same_start:
+            self.same_start = False
+            for tensor in (*self.model.parameters(), *self.model.buffers()):  # type: ignore[union-attr]
+                distributed.broadcast(tensor.detach(), src=0)
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:  # type: ignore[override]
+        return model
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """FSDP2 over all processes, with whole checkpoints."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            **{'tensor_parallel_size': 1, 'save_distributed_checkpoint': False, **kwargs}
+        )
+
+    def setup_environment(self) -> None:
+        """Make the process group, and one dimension of all its processes."""
+        if self._data_parallel_size == 'auto':
+            self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
+
+
+def binds_optimizer(strategy: Any) -> bool:
+    """Tell whether a strategy takes the optimizer at its setup, for a whole fit.
+
+    A strategy of the user's says so by an attribute ``binds_optimizer``.
+    """
+    return isinstance(strategy, DeepSpeedStrategy) or getattr(strategy, 'binds_optimizer', False)
+
+
+def averages_gradients(strategy: Any) -> bool:
+    """Tell whether gradients are averaged over processes in the strategy's backward."""
+    return isinstance(strategy, ParallelStrategy) and not isinstance(strategy, ReplicatedStrategy)
+
+
+def follow_freezing(strategy: Any) -> None:
+    """Wrap the model anew if other parameters are trained than when it was wrapped.
+
+    DDP expects a gradient for each parameter that was trainable at that time, and for no other.
+    To be called once after the setup, then before each forward.
+    """
+    if not isinstance(strategy, DDPStrategy) or isinstance(strategy, ReplicatedStrategy):
+        return
+    module: Any = strategy.lightning_module
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    if trained != getattr(strategy, 'trained_parameters', trained):
+        strategy.model = module
+        if any(trained):
+            strategy.configure_ddp()
+    strategy.trained_parameters = trained  # type: ignore[attr-defined]
+
+
+def shard(module: LightningModule, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Shard a model over the processes, block by block, and have its optimizers follow.
+
+    Args:
+        module: The module, with the mesh of a ShardedStrategy.
+        optimizers: Optimizers that were made for the whole parameters.
+    """
+    # Only here: both came with torch 2.6.
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor
+
+    mesh = module.device_mesh['data_parallel']  # type: ignore[index]
+    before = list(module.parameters())
+    if not before or isinstance(before[0], DTensor):
+        return
+    for child in list(module.modules()):
+        if isinstance(child, nn.ModuleList):
+            for block in child:
+                if next(block.parameters(), None) is not None:
+                    fully_shard(block, mesh=mesh)
+    fully_shard(module.model, mesh=mesh)
+    after = dict(zip(before, module.parameters(), strict=True))
+    for optimizer in optimizers:
+        _follow(optimizer, after)
+
+
+def _follow(optimizer: torch.optim.Optimizer, after: dict[Any, Any]) -> None:
+    from torch.distributed.tensor import distribute_tensor
+
+    for group in optimizer.param_groups:
+        group['params'] = [after.get(p, p) for p in group['params']]
+    for old, new in after.items():
+        if old in optimizer.state:
+            state = optimizer.state.pop(old)
+            optimizer.state[new] = {
+                key: distribute_tensor(value, new.device_mesh, new.placements)
+                if torch.is_tensor(value) and value.shape == new.shape
+                else value
+                for key, value in state.items()
+            }
+
+
+if 'fsdp2' not in StrategyRegistry:
+    StrategyRegistry.register('fsdp2', ShardedStrategy, description='FSDP2 (fully_shard)')

@@ -1,0 +1,96 @@
+"""Where to run, as the command line says; child processes learn it from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+from typing import Any
+
+ENV = 'NNCORE_COMPAT_TRAINER'
+
+# Options of the runner that are arguments of Lightning's Trainer, with their help.
+OPTIONS = {
+    '--accelerator': ('NAME', 'cpu, cuda, mps, tpu, or any other that is registered with Lightning'),
+    '--devices': ('N|LIST|auto', 'how many devices, or which: 2, 0,1 or auto (default: 1)'),
+    '--num-nodes': ('N', 'number of machines (default: 1)'),
+    '--strategy': ('NAME', 'ddp, ddp_spawn, fsdp2, deepspeed_stage_2, ... (default: by devices)'),
+    '--precision': ('NAME', "Lightning's precision in place of amp: bf16-mixed, 64-true, ..."),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Add the options to the parser of the runner."""
+    group = parser.add_argument_group('where to run', 'Lightning checks the values.')
+    actions = [group.add_argument(name, metavar=meta, help=h) for name, (meta, h) in OPTIONS.items()]
+    actions.append(
+        group.add_argument(
+            '--trainer',
+            action='append',
+            default=[],
+            metavar='KEY=VALUE',
+            help="any other argument of Lightning's Trainer; may be given several times",
+        )
+    )
+    return actions
+
+
+def parse(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the Trainer's arguments among the options.
+
+    Raises:
+        ValueError: An option cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for text in options.trainer:
+        key, equals, value = text.partition('=')
+        if not equals or not key.isidentifier():
+            raise ValueError(f'--trainer: expected KEY=VALUE, but got {text!r}')
+        found[key] = _literal(value)
+    for option in OPTIONS:
+        key = option[2:].replace('-', '_')
+        value = getattr(options, key)
+        if value is None:
+            continue
+        if key in found:
+            raise ValueError(f'{option} {value} and --trainer {key}={found[key]} contradict')
+        found[key] = value
+    for key in ('devices', 'num_nodes'):
+        value = found.get(key)
+        if isinstance(value, str) and value.lstrip('-').isdigit():
+            found[key] = int(value)
+    if not isinstance(found.get('num_nodes', 1), int):
+        raise ValueError(f'--num-nodes must be a whole number, but got {found["num_nodes"]!r}')
+    return found
+
+
+def enable(settings: dict[str, Any]) -> None:
+    """Have every engine of this process and of its children run with these settings."""
+    if settings:
+        os.environ[ENV] = json.dumps(settings)
+
+
+def asked() -> dict[str, Any]:
+    """Return the settings of the command line.
+
+    Raises:
+        ValueError: The environment variable holds something else.
+    """
+    text = os.environ.get(ENV) or '{}'
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{ENV} must be a JSON object of the Trainer's arguments, but is {text!r}")
+    return found
+
+
+def _literal(text: str) -> Any:
+    try:
+        value = ast.literal_eval(text)
+        json.dumps(value)
+    except (ValueError, SyntaxError, TypeError):
+        return {'true': True, 'false': False, 'none': None}.get(text.lower(), text)
+    return value

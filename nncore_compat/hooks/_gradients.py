@@ -1,0 +1,58 @@
+"""Gradients averaged over processes."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+import torch.distributed as dist
+
+
+def average(grads: Iterable[torch.Tensor], coalesce: bool = True, bucket_size_mb: int = -1) -> None:
+    """Replaces gradients by their averages over all processes, in place.
+
+    Every process must have the same gradients, in the same order.
+
+    Args:
+        grads: The gradients.
+        coalesce: Whether to send many at once.
+        bucket_size_mb: How many MiB to send at once at most; no limit if not above 0.
+    """
+    world_size = dist.get_world_size()
+    grads = list(grads)
+    if not coalesce:
+        for grad in grads:
+            dist.all_reduce(grad.div_(world_size))
+        return
+    for bucket in _buckets(grads, bucket_size_mb * 2**20):
+        if len(bucket) == 1 and bucket[0].is_contiguous():
+            dist.all_reduce(bucket[0])
+            bucket[0].div_(world_size)
+            continue
+        flat = torch.cat([grad.reshape(-1) for grad in bucket])
+        dist.all_reduce(flat)
+        flat.div_(world_size)
+        parts = flat.split([grad.numel() for grad in bucket])
+        for grad, part in zip(bucket, parts, strict=True):
+            grad.copy_(part.view(grad.shape))
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor that may be sharded over processes as a whole, on each of them."""
+    return tensor.full_tensor() if hasattr(tensor, 'full_tensor') else tensor
+
+
+def _buckets(grads: list[torch.Tensor], limit: int) -> Iterator[list[torch.Tensor]]:
+    """Groups gradients of one type; sparse ones, which have no common shape, go alone."""
+    groups: dict[torch.dtype, list[torch.Tensor]] = {}
+    sizes: dict[torch.dtype, int] = {}
+    for grad in grads:
+        if grad.layout != torch.strided:
+            yield [grad]
+            continue
+        size = grad.numel() * grad.element_size()
+        if limit > 0 and groups.get(grad.dtype) and sizes[grad.dtype] + size > limit:
+            yield groups.pop(grad.dtype)
+        if grad.dtype not in groups:
+            groups[grad.dtype], sizes[grad.dtype] = [], 0
+        groups[grad.dtype].append(grad)
+        sizes[grad.dtype] += size
+    yield from groups.values()
