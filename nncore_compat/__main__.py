@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _start_processes() -> None:
     # Only where it was asked for: this imports torch, before the script could say a word.
     if _options.asked().get('devices', 1) != 1 or _options.asked().get('num_nodes', 1) != 1:
-        from ._lightning.processes import start_for_script
+        from ._lightning.trainer import start_processes
 
-        start_for_script()
+        start_processes()
 
 
 def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
@@ -72,7 +72,7 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
         allow_abbrev=False,
     )
     parser.add_argument('--version', action='version', version=f'nncore-compat {__version__}')
-    valued = [
+    valued: list[argparse.Action] = [
         parser.add_argument(
             '--quirks',
             metavar='all|none|NAME,...',

@@ -12,7 +12,7 @@ ENV = 'NNCORE_COMPAT_TRAINER'
 
 # Options of the runner that are arguments of Lightning's Trainer, with their help.
 OPTIONS = {
-    '--accelerator': ('NAME', 'cpu, cuda, mps, tpu, or any other that is registered with Lightning'),
+    '--accelerator': ('NAME', 'cpu, cuda, mps, tpu, or another that Lightning knows'),
     '--devices': ('N|LIST|auto', 'how many devices, or which: 2, 0,1 or auto (default: 1)'),
     '--num-nodes': ('N', 'number of machines (default: 1)'),
     '--strategy': ('NAME', 'ddp, ddp_spawn, fsdp2, deepspeed_stage_2, ... (default: by devices)'),
@@ -23,7 +23,10 @@ OPTIONS = {
 def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     """Add the options to the parser of the runner."""
     group = parser.add_argument_group('where to run', 'Lightning checks the values.')
-    actions = [group.add_argument(name, metavar=meta, help=h) for name, (meta, h) in OPTIONS.items()]
+    actions = [
+        group.add_argument(name, metavar=metavar, help=text)
+        for name, (metavar, text) in OPTIONS.items()
+    ]
     actions.append(
         group.add_argument(
             '--trainer',

@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.plugins.environments import ClusterEnvironment
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from .. import _phases
-from . import private, processes, settings, strategy
+from . import private, processes, settings, strategy, trainer
 from .callback import Dispatcher, exchange_optimizer
 from .module import StagesModule
-from .precision import ScaledPrecision
-from .private import Interrupted, UninterruptedTrainer, count_steps
+from .private import Interrupted, count_steps
 from .silence import silenced
 
 if TYPE_CHECKING:
@@ -37,50 +34,15 @@ class Run:
     def __init__(self, engine: Engine, given: dict[str, Any] | None = None) -> None:
         self.engine = engine
         self.settings = settings.collect(given)
-        # Whether the script leaves it to the engine to make the process group.
-        self.aware = processes.script_is_aware()
         self.fitting = False
         self.used = False
         self.testing_through_lightning = False
-        self.precision: ScaledPrecision | None = None
         with silenced():
             self.module = StagesModule(engine)
-            self.trainer = self._trainer()
+            self.trainer, self.precision = trainer.build(
+                self.settings, str(engine.work_dir), [Dispatcher(engine)]
+            )
         self.binding = strategy.binds_optimizer(self.trainer.strategy)
-
-    def _trainer(self) -> UninterruptedTrainer:
-        given = dict(self.settings)
-        world = processes.find()
-        place = processes.placement(world, given)
-        several = place['devices'] not in (1, '1') or place['num_nodes'] > 1
-        chosen = settings.choose_strategy(given, 2 if several else 1)
-        plugins = list(given.pop('plugins', None) or ())
-        if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-            plugins.append(place['environment'])
-        if not settings.names_precision(self.settings) and not settings.brings_precision(chosen):
-            self.precision = ScaledPrecision()
-            plugins.append(self.precision)
-        arguments = {
-            **settings.defaults(str(self.engine.work_dir)),
-            # A script that knows of processes has split its data itself.
-            'use_distributed_sampler': not self.aware,
-            **given,
-            'devices': place['devices'],
-            'num_nodes': place['num_nodes'],
-            'strategy': chosen,
-            'plugins': plugins,
-            'max_epochs': 1,
-            'callbacks': [Dispatcher(self.engine)],
-        }
-        try:
-            trainer = UninterruptedTrainer(**arguments)
-        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-            raise settings.explained(error, self.settings) from error
-        if isinstance(trainer.strategy, strategy.ReplicatedStrategy):
-            trainer.strategy.same_start = not self.aware
-        if world.size > 1:
-            private.forget_launcher(trainer.strategy)
-        return trainer
 
     def join(self) -> None:
         """Have all processes of the run there, and the process group, unless they start later."""

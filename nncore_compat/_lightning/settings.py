@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import (
 )
 
 from .. import _options
+from .._build import as_list
 from .strategy import ReplicatedStrategy
 
 # Any value but 1, so that monitoring callbacks wait for the validation.
@@ -91,9 +92,13 @@ def check(key: str, source: str) -> None:
 
 def names_precision(settings: Mapping[str, Any]) -> bool:
     """Tell whether the user chose Lightning's precision, in place of ``amp``."""
-    plugins = settings.get('plugins') or ()
-    plugins = plugins if isinstance(plugins, (list, tuple)) else [plugins]
-    return settings.get('precision') is not None or any(isinstance(p, Precision) for p in plugins)
+    named = settings.get('precision') is not None
+    return named or any(isinstance(plugin, Precision) for plugin in plugins(settings))
+
+
+def plugins(settings: Mapping[str, Any]) -> list[Any]:
+    """Return the user's plugins as a new list."""
+    return as_list(settings.get('plugins') or [])
 
 
 def brings_precision(strategy: Any) -> bool:
@@ -103,12 +108,12 @@ def brings_precision(strategy: Any) -> bool:
     return isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy))
 
 
-def choose_strategy(settings: Mapping[str, Any], processes: int) -> Any:
-    """Return the user's strategy or, where there is none, one by the number of processes."""
+def choose_strategy(settings: Mapping[str, Any], several: bool) -> Any:
+    """Return the user's strategy or, where there is none, one for one or several processes."""
     strategy = settings.get('strategy', 'auto')
     if strategy != 'auto':
         return strategy
-    if processes > 1:
+    if several:
         return ReplicatedStrategy()
     accelerator = settings.get('accelerator', 'auto')
     if isinstance(accelerator, str) and accelerator in AcceleratorRegistry:
