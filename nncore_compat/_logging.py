@@ -74,12 +74,31 @@ def get_logger(
         if not is_main_process():
             found.setLevel(logging.ERROR)
     if log_file is not None and is_main_process() and (first or not _writes_file(found)):
-        log_file = os.path.abspath(os.path.expanduser(log_file))
-        os.makedirs(os.path.dirname(log_file), exist_ok=True)
-        handler = logging.FileHandler(log_file, mode='w')
-        handler.setFormatter(logging.Formatter(_PREFIX + '%(message)s', _DATE))
-        found.addHandler(handler)
+        _write_to(found, log_file, 'w')
     return found
+
+
+def reopen(logger: logging.Logger, log_file: str) -> None:
+    """Have a logger write in a process that is a copy of the one where it was set up.
+
+    Args:
+        logger: The logger, which may have lost its handlers.
+        log_file: The file to go on with, in the main process.
+    """
+    if logger.handlers:  # A fork has them.
+        logger.setLevel(logger.level if is_main_process() else logging.ERROR)
+        return
+    _set_up(logger)
+    if is_main_process():
+        _write_to(logger, log_file, 'a')
+
+
+def _write_to(logger: logging.Logger, log_file: str, mode: str) -> None:
+    log_file = os.path.abspath(os.path.expanduser(log_file))
+    os.makedirs(os.path.dirname(log_file), exist_ok=True)
+    handler = logging.FileHandler(log_file, mode=mode)
+    handler.setFormatter(logging.Formatter(_PREFIX + '%(message)s', _DATE))
+    logger.addHandler(handler)
 
 
 def log(

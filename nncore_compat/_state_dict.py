@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from ._logging import log
@@ -44,6 +45,7 @@ def load_state_dict(
     metadata = getattr(state_dict, '_metadata', None) or {}
     # Modules may change the dict while they load.
     state_dict = state_dict.copy()
+    _shard_like(model, state_dict)
 
     for name, module in model.named_modules(remove_duplicate=False):
         prefix = f'{name}.' if name else ''
@@ -63,3 +65,15 @@ def load_state_dict(
         raise RuntimeError(f'error in loading state dict for {type(model).__name__}:\n\t{lines}')
     if warning and is_main_process():
         log(text, logger=logger, log_level='WARNING')
+
+
+def _shard_like(model: nn.Module, state_dict: dict[str, Any]) -> None:
+    """Give each process its part of the weights, where it has only a part of the parameters."""
+    for name, param in model.named_parameters(remove_duplicate=False):
+        whole = state_dict.get(name)
+        if hasattr(param, 'placements') and torch.is_tensor(whole) and whole.shape == param.shape:
+            from torch.distributed.tensor import distribute_tensor
+
+            state_dict[name] = distribute_tensor(
+                whole.to(param.device), param.device_mesh, param.placements
+            )

@@ -15,9 +15,20 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from . import _amp, _evaluation, _hook_list, _loaders, _nncore, _phases, _resume, _stages, quirks
+from . import (
+    _amp,
+    _elastic,
+    _evaluation,
+    _hook_list,
+    _loaders,
+    _nncore,
+    _phases,
+    _resume,
+    _stages,
+    quirks,
+)
 from ._errors import located
-from ._logging import get_logger
+from ._logging import get_logger, reopen
 from ._progress import ProgressBar
 from ._state import State
 from .buffer import Buffer
@@ -145,9 +156,8 @@ class Engine(State):
         self.buffer = Buffer(max_size=buffer_size)
         self.reset_states()
 
-        self.logger = get_logger(
-            logger, log_file=os.path.join(str(self.work_dir), time_str + '.log')
-        )
+        self._log_file = os.path.join(str(self.work_dir), time_str + '.log')
+        self.logger = get_logger(logger, log_file=self._log_file)
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):
@@ -345,6 +355,21 @@ class Engine(State):
             return self._run.launch_elsewhere(eval)
         return self._launch(eval)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A Trainer cannot leave its process, and handlers of loggers do not.
+        return {key: value for key, value in vars(self).items() if key != '_run'}
+
+    def _arrive(self) -> None:
+        """Become one of several processes that are copies of the one that launched."""
+        from ._lightning.run import Run
+
+        self._run = Run(self, self._given)
+        self._run.used = True
+        self._run.arrive()
+        self._run.split_data()
+        self._max_iters = len(self.data_loaders.get('train', ())) * self._max_epochs
+        reopen(self.logger, self._log_file)
+
     def _launch(self, eval: bool | str) -> dict[str, Any] | None:
         if eval:
             with self._run.evaluating():
@@ -366,6 +391,7 @@ class Engine(State):
             f'Launch engine, host: {getpass.getuser()}@{socket.gethostname()}, '
             f'work_dir: {self.work_dir}'
         )
+        _elastic.resume(self)
         if self._stage < self._max_stages:
             self._run.fit()
         else:  # Everything is done: Lightning would not even start.

@@ -134,6 +134,9 @@ def load_checkpoint(
 
 
 def _to_cpu(data: Any) -> Any:
+    if hasattr(data, 'full_tensor'):
+        # Sharded over processes, which take part in this together.
+        return data.full_tensor().cpu()
     if torch.is_tensor(data):
         return data.cpu()
     if isinstance(data, np.generic):
@@ -164,6 +167,29 @@ def save_checkpoint(
     Returns:
         The checkpoint, with the fields ``meta``, ``state_dict`` and maybe ``optimizer``.
     """
+    checkpoint = collect_checkpoint(model, optimizer, meta)
+    write_checkpoint(checkpoint, filename)
+    return checkpoint
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Tell whether each process has only a part of the weights."""
+    return any(hasattr(parameter, 'full_tensor') for parameter in model.parameters())
+
+
+def collect_checkpoint(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, meta: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Make a checkpoint; where the model is sharded, all processes must do so together.
+
+    Args:
+        model: The model, which may be wrapped.
+        optimizer: The optimizer to save too.
+        meta: More to save under ``meta``; it also gets ``nncore_version`` and ``create_time``.
+
+    Returns:
+        The checkpoint, on the CPU.
+    """
     meta = {} if meta is None else meta
     meta.update(
         nncore_version=_nncore.version() or _nncore.API_VERSION,
@@ -172,14 +198,18 @@ def save_checkpoint(
     checkpoint = {'meta': meta, 'state_dict': getattr(model, 'module', model).state_dict()}
     if optimizer is not None:
         checkpoint['optimizer'] = optimizer.state_dict()
-    checkpoint = _to_cpu(checkpoint)
-    _write(checkpoint, os.path.expanduser(os.fspath(filename)))
-    return checkpoint
+    return _to_cpu(checkpoint)
 
 
-def _write(checkpoint: dict[str, Any], filename: str) -> None:
+def write_checkpoint(checkpoint: dict[str, Any], filename: str | os.PathLike[str]) -> None:
+    """Write a checkpoint, all or nothing.
+
+    Args:
+        checkpoint: The checkpoint.
+        filename: The file; its folder is made.
+    """
     # The file itself is replaced and not a link to it.
-    target = os.path.realpath(filename)
+    target = os.path.realpath(os.path.expanduser(os.fspath(filename)))
     folder, name = os.path.split(target)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')

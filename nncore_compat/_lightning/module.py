@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 F = TypeVar('F', bound=Callable[..., Any])
 
+
 def passes_stop_iteration(func: F) -> F:
     """Let a StopIteration out of a user's code through the loops that take it for their own."""
 

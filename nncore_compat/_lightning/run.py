@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import _phases
-from . import private, processes, settings, strategy, trainer
+from . import copies, private, processes, settings, strategy, trainer
 from .callback import Dispatcher, exchange_optimizer
 from .module import StagesModule
 from .private import Interrupted, count_steps
@@ -65,6 +65,24 @@ class Run:
     def starts_later(self) -> bool:
         """Whether the launch copies this process, by spawn or fork."""
         return private.copies_process(self.trainer.strategy)
+
+    def launch_elsewhere(self, eval: bool | str) -> Any:
+        """Launch the engine in copies of this process, and take over where the first one ended.
+
+        Args:
+            eval: What the engine's ``launch`` was given.
+
+        Returns:
+            What it returned there.
+        """
+        with silenced():
+            return copies.launch(self.engine, self.trainer.strategy, eval)
+
+    def arrive(self) -> None:
+        """Take part as one of the copies of a process."""
+        private.forget_launcher(self.trainer.strategy)
+        with silenced():
+            processes.join(self.trainer, self.module)
 
     def fit(self) -> None:
         """Run the stages that are left."""

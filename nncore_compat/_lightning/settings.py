@@ -25,8 +25,8 @@ from .strategy import ReplicatedStrategy
 # Any value but 1, so that monitoring callbacks wait for the validation.
 NEVER = 2**31
 
-_EPOCHS = "the stages say how long to train: stages=[dict(epochs=...)]"
-_VALIDATION = "a stage says when to validate: validation=dict(interval=..., offset=...)"
+_EPOCHS = 'the stages say how long to train: stages=[dict(epochs=...)]'
+_VALIDATION = 'a stage says when to validate: validation=dict(interval=..., offset=...)'
 _LOADERS = 'the loaders say how many batches there are: give shorter ones'
 
 # What Lightning could not do in its way without undoing what the engine promises.
@@ -87,7 +87,7 @@ def check(key: str, source: str) -> None:
         near = get_close_matches(key, known, n=1)
         hint = f'; did you mean {near[0]!r}?' if near else '.'
         accepted = ', '.join(name for name in known if name not in REFUSED)
-        raise ValueError(f"{source}: the Trainer has no {key!r}{hint} Accepted: {accepted}")
+        raise ValueError(f'{source}: the Trainer has no {key!r}{hint} Accepted: {accepted}')
 
 
 def names_precision(settings: Mapping[str, Any]) -> bool:

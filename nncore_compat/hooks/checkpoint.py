@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..builder import HOOKS
-from ..comm import main_only
-from ..utils import save_checkpoint
+from ..comm import is_main_process, main_only
+from ..utils import collect_checkpoint, is_sharded, write_checkpoint
 from ._checks import check_count
 from .base import Hook
 
@@ -42,28 +42,33 @@ class CheckpointHook(Hook):
     @main_only
     def before_launch(self, engine: Any) -> None:
         """Makes the folder."""
-        self._out = os.path.expanduser(engine.work_dir if self._out is None else self._out)
+        self._out = self.folder(engine)
         os.makedirs(self._out, exist_ok=True)
 
-    @main_only
+    def folder(self, engine: Any) -> str:
+        """Where the checkpoints go."""
+        return os.path.expanduser(engine.work_dir if self._out is None else self._out)
+
     def after_train_epoch(self, engine: Any) -> None:
         """Saves the checkpoint, when it is time."""
-        if not self.last_epoch(engine) and not self.every_n_epochs(engine, self._interval):
-            return
+        if self.last_epoch(engine) or self.every_n_epochs(engine, self._interval):
+            self._save(engine, engine.epoch + 1)
 
-        name = f'epoch_{engine.epoch + 1}.pth'
+    def _save(self, engine: Any, epoch: int) -> None:
+        # The other processes only give their part of a sharded model.
+        if not is_main_process() and not is_sharded(engine.model):
+            return
+        checkpoint = collect_checkpoint(
+            engine.model,
+            engine.optimizer if self._save_optimizer else None,
+            {'epoch': epoch, 'iter': engine.iter, 'stages': plain(engine.stages)},
+        )
+        if not is_main_process():
+            return
+        name = f'epoch_{epoch}.pth'
         path = os.path.join(self._out or '', name)
         engine.logger.info(f'Saving checkpoint to {path}...')
-        save_checkpoint(
-            engine.model,
-            path,
-            optimizer=engine.optimizer if self._save_optimizer else None,
-            meta={
-                'epoch': engine.epoch + 1,
-                'iter': engine.iter,
-                'stages': plain(engine.stages),
-            },
-        )
+        write_checkpoint(checkpoint, path)
         if self._create_symlink:
             _point(os.path.join(self._out or '', 'latest.pth'), name)
 

@@ -1,0 +1,81 @@
+"""A launch in copies of this process, as the launchers spawn and fork make them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import _phases
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+# What of an engine is worth taking over: the rest is as it was, or cannot leave a process.
+COUNTERS = ('_mode', '_stage', '_epoch', '_iter', '_start_iter', '_epochs_left', '_max_iters')
+
+
+def launch(engine: Engine, strategy: Any, eval: bool | str) -> Any:
+    """Launch an engine in copies of this process.
+
+    Args:
+        engine: The engine. It gets weights, optimizer, counters and buffer of the first copy; what
+            hooks and data have noted stays in the copies.
+        strategy: The strategy, whose launcher makes the copies.
+        eval: What the engine's ``launch`` was given.
+
+    Returns:
+        What the launch in the first copy returned.
+
+    Raises:
+        TypeError: The engine cannot be copied to another process.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, 'outcome')
+        try:
+            strategy.launcher.launch(_work, engine, eval, file)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            if 'pickle' not in str(error):
+                raise
+            raise TypeError(
+                f'to spawn processes, all that the engine holds must be picklable: {error}. '
+                'Define it at the top of a module, or use another strategy (ddp, ddp_fork)'
+            ) from error
+        outcome = torch.load(file, weights_only=False)
+    _take_over(engine, outcome)
+    return outcome['returned']
+
+
+def _work(engine: Engine, eval: bool | str, file: str) -> None:
+    engine._arrive()
+    returned = engine._launch(eval)
+    state = {
+        'returned': returned,
+        'weights': engine.model.state_dict(),
+        'counters': {name: getattr(engine, name) for name in COUNTERS},
+        'buffer': {key: engine.buffer.get(key) for key in engine.buffer.keys()},  # noqa: SIM118
+        'optimizer': None,
+    }
+    optimizer = getattr(engine, 'optimizer', None)
+    if optimizer is not None:
+        last = min(engine.stage, engine.max_stages - 1)
+        state['optimizer'] = last, optimizer.state_dict()
+    if engine._run.trainer.is_global_zero:
+        torch.save(state, file)
+
+
+def _take_over(engine: Engine, outcome: dict[str, Any]) -> None:
+    engine.model.load_state_dict(outcome['weights'])
+    for name, value in outcome['counters'].items():
+        setattr(engine, name, value)
+    engine.buffer.clear()
+    for key, values in outcome['buffer'].items():
+        for value in values:
+            engine.buffer.update(key, value, warning=False)
+    if outcome['optimizer'] is not None:
+        stage, state = outcome['optimizer']
+        engine.optimizer = _phases.new_optimizer(engine, stage)
+        engine.optimizer.load_state_dict(state)
