@@ -100,8 +100,25 @@ def init_dist(
         # NCCL honours the timeout only when it waits in the calling thread.
         os.environ['TORCH_NCCL_BLOCKING_WAIT'] = '1'
 
+    if not {'store', 'init_method'} & set(kwargs):
+        kwargs = {**meet_after_restart(), **kwargs}
     dist.init_process_group(backend, **kwargs)
     return f'{launcher} ({backend})'
+
+
+def meet_after_restart() -> dict[str, Any]:
+    """Return arguments for ``init_process_group`` where torchrun has restarted the processes.
+
+    torchrun keeps its store over restarts (seen with torch 2.13), so that the addresses of those
+    who died are still in it, and the new processes may try to reach them. They meet under a name
+    of their own.
+    """
+    restarts = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))
+    if restarts == 0:
+        return {}
+    store, rank, world_size = next(dist.rendezvous('env://'))
+    store = dist.PrefixStore(f'restart_{restarts}', store)
+    return {'store': store, 'rank': rank, 'world_size': world_size}
 
 
 def get_launcher() -> str | None:

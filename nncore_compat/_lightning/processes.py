@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
 from torch.utils.data import DataLoader, RandomSampler
@@ -197,6 +198,10 @@ def join(trainer: Trainer, module: LightningModule) -> None:
         return
     trainer.strategy.connect(module)
     with port_in_use():
+        meet = comm.meet_after_restart()
+        if meet:
+            backend = dist.get_default_backend_for_device(trainer.strategy.root_device)
+            dist.init_process_group(backend, **meet)
         trainer.strategy.setup_environment()
     _made_here = comm.is_distributed()
 
