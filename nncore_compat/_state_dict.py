@@ -69,6 +69,7 @@ def load_state_dict(
 
 def _shard_like(model: nn.Module, state_dict: dict[str, Any]) -> None:
     """Give each process its part of the weights, where it has only a part of the parameters."""
+    param: Any
     for name, param in model.named_parameters(remove_duplicate=False):
         whole = state_dict.get(name)
         if hasattr(param, 'placements') and torch.is_tensor(whole) and whole.shape == param.shape:

@@ -11,10 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies.launchers import (
-    _MultiProcessingLauncher,
-    _SubprocessScriptLauncher,
-)
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.states import RunningStage
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -94,11 +91,6 @@ def resize_validation(trainer: Trainer, batches: int) -> None:
     # In place: the running iterator has the same list for its limits.
     loop._max_batches[:] = [batches]
     loop._data_fetcher.length = batches
-
-
-def reruns_script(strategy: Any) -> bool:
-    """Tell whether a strategy starts its processes by running the script again."""
-    return isinstance(strategy.launcher, _SubprocessScriptLauncher)
 
 
 def run_again(strategy: Any) -> list[Any]:

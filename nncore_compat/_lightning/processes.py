@@ -169,7 +169,10 @@ def start(trainer: Trainer, early: bool) -> None:
     """
     strategy: Any = trainer.strategy
     environment = getattr(strategy, 'cluster_environment', None)
-    if not isinstance(environment, LightningEnvironment) or not private.reruns_script(strategy):
+    alone = getattr(strategy, 'world_size', 1) == 1
+    if alone or not isinstance(environment, LightningEnvironment):
+        return
+    if private.copies_process(strategy):
         return
     if not environment.creates_processes_externally:
         if not early:
@@ -194,16 +197,14 @@ def _wait_for(children: list[Any]) -> None:
 def join(trainer: Trainer, module: LightningModule) -> None:
     """Make the process group, unless there is one, and set the device of this process."""
     global _made_here
-    if comm.is_distributed():
-        return
+    _made_here = _made_here or not comm.is_distributed()
     trainer.strategy.connect(module)
     with port_in_use():
-        meet = comm.meet_after_restart()
+        meet = {} if comm.is_distributed() else comm.meet_after_restart()
         if meet:
             backend = dist.get_default_backend_for_device(trainer.strategy.root_device)
             dist.init_process_group(backend, **meet)
         trainer.strategy.setup_environment()
-    _made_here = comm.is_distributed()
 
 
 @contextlib.contextmanager

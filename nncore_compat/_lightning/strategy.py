@@ -98,6 +98,7 @@ def shard(module: LightningModule, optimizers: Iterable[torch.optim.Optimizer]) 
     from torch.distributed.tensor import DTensor
 
     mesh = module.device_mesh['data_parallel']  # type: ignore[index]
+    model: nn.Module = module.model  # type: ignore[assignment]
     before = list(module.parameters())
     if not before or isinstance(before[0], DTensor):
         return
@@ -106,7 +107,7 @@ def shard(module: LightningModule, optimizers: Iterable[torch.optim.Optimizer]) 
             for block in child:
                 if next(block.parameters(), None) is not None:
                     fully_shard(block, mesh=mesh)
-    fully_shard(module.model, mesh=mesh)
+    fully_shard(model, mesh=mesh)
     after = dict(zip(before, module.parameters(), strict=True))
     for optimizer in optimizers:
         _follow(optimizer, after)
