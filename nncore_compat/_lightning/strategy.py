@@ -107,7 +107,9 @@ def shard(module: LightningModule, optimizers: Iterable[torch.optim.Optimizer]) 
             for block in child:
                 if next(block.parameters(), None) is not None:
                     fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    # The outermost block too is to be sharded between a forward and a backward: what asks for the
+    # parameters then, such as the optimizer of the next stage, must find those that last.
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
     after = dict(zip(before, module.parameters(), strict=True))
     for optimizer in optimizers:
         _follow(optimizer, after)
