@@ -1,0 +1,42 @@
+"""Processes that the launch copies from this one: spawned, then forked."""
+
+import os
+import sys
+
+import torch
+from nncore.engine import Engine
+
+sys.path.insert(0, os.path.dirname(__file__))
+from net import by_hand, loaders, seeded, stages
+
+
+def main(out):
+    found = {}
+    expected = by_hand()
+    for method in ('spawn', 'fork'):
+        engine = Engine(
+            seeded(),
+            loaders(),
+            stages=stages(),
+            work_dir=os.path.join(out, method),
+            logger=method,
+            trainer={'strategy': f'ddp_{method}', 'devices': 2},
+        )
+        engine.launch()
+        weights = engine.model.state_dict()
+        found[method] = {
+            'by hand': max(float((weights[k] - expected[k]).abs().max()) for k in expected),
+            'counters': [engine.stage, engine.epoch, engine.iter, engine.max_iters],
+            'optimizer': type(engine.optimizer).__name__,
+            'steps': {int(s['step']) for s in engine.optimizer.state_dict()['state'].values()},
+            'hooks': list(engine.hooks),
+            'files': sorted(f for f in os.listdir(engine.work_dir) if not f.endswith('.log')),
+            'log': open(engine._log_file).read(),
+            'alone': torch.distributed.is_initialized(),
+            'eval': engine.launch(eval='val'),
+        }
+    torch.save(found, os.path.join(out, 'found.pt'))
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

@@ -1,0 +1,169 @@
+"""Several processes, as the runner, torchrun and Lightning's launchers start them."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RUNNER = [sys.executable, '-m', 'nncore_compat']
+TORCHRUN = [sys.executable, '-m', 'torch.distributed.run']
+# Seconds, on a machine that does other things too.
+LIMIT = 240
+
+
+def run(command, limit=LIMIT, cwd=None, **env):
+    """Run a command with its children, and end all of them when it takes too long."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(('NNCORE', 'MASTER_'))}
+    variables.update(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES='', **env)
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        env=variables,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f'hangs:\n{process.communicate()[0][-3000:]}')
+    process.output = output
+    return process
+
+
+@pytest.fixture(scope='module')
+def strategies(tmp_path_factory):
+    out = tmp_path_factory.mktemp('strategies')
+    done = run([*RUNNER, '--devices', 2, HERE / 'strategies.py', out])
+    assert done.returncode == 0, done.output[-3000:]
+    return [torch.load(out / f'{rank}.pt') for rank in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [('auto', 'ReplicatedStrategy'), ('ddp', 'DDPStrategy'), ('fsdp2', 'ShardedStrategy')],
+)
+def test_strategies(strategies, name, kind):
+    """Two processes come to what plain PyTorch comes to on the batches of both."""
+    for rank, found in enumerate(strategies):
+        one = found[name]
+        assert one['strategy'] == kind
+        assert one['lengths'] == (3, 1), 'plain loaders are split'
+        assert one['before'] and 'SamplerSeedHook' in one['hooks']
+        # float32 sums in another order
+        assert one['by hand'] < 2e-6
+        assert one['frozen'] < 2e-6
+        assert one['file'] == 0
+        assert one['resumed'] == 0
+        assert one['global step'] == 4
+        assert one['optimizer'] == [(6, 6), (6,), (6, 6), (6,), (3, 6), (3,)]
+        assert isinstance(one['hits'], int) is (rank == 0)
+    assert strategies[0]['auto']['hits'] == strategies[0][name]['hits']
+
+
+@pytest.mark.slow
+def test_launchers_that_copy_the_process(tmp_path):
+    done = run([*RUNNER, HERE / 'spawned.py', tmp_path])
+    assert done.returncode == 0, done.output[-3000:]
+    for method, found in torch.load(tmp_path / 'found.pt').items():
+        assert found['by hand'] < 2e-6, method
+        assert found['counters'] == [2, 4, 12, 12]
+        assert (found['optimizer'], found['steps']) == ('Adam', {6})
+        assert 'SamplerSeedHook' in found['hooks']
+        assert {'epoch_4.pth', 'metrics.json', 'tf_logs'} <= set(found['files'])
+        assert found['log'].count('Distributed: 2 processes') == 1
+        assert found['log'].count('Saving checkpoint') == 4
+        assert not found['alone']
+        assert set(found['eval']['val']) == {'hits'}
+        lines = (tmp_path / method / 'metrics.json').read_text().splitlines()
+        assert [json.loads(line)['mode'] for line in lines].count('train') == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['plain', 'aware'])
+def test_restart_by_torchrun(tmp_path, kind):
+    """A killed process, and torchrun's restart, lose no more than the epoch that was running."""
+    work_dir = tmp_path / 'run'
+    work_dir.mkdir()
+    # Of an earlier run: not to be taken for this one's.
+    (work_dir / 'epoch_4.pth').write_bytes(b'old')
+    script = [HERE / 'restarts.py', work_dir, kind]
+    options = ['--standalone', '--nproc_per_node=2', '--max-restarts=1', '-m', 'nncore_compat']
+    done = run([*TORCHRUN, *options, *script])
+    assert done.returncode == 0, done.output[-3000:]
+    begins = sorted(re.findall(r'rank (\d) begins at epoch (\d), iter (\d)', done.output))
+    assert begins == [(r, e, i) for r in '01' for e, i in (('0', '0'), ('2', '6'))]
+    lines = (work_dir / 'metrics.json').read_text().splitlines()
+    epochs = [json.loads(line)['epoch'] for line in lines if '"train"' in line]
+    assert epochs == [1, 2, 3, 4]
+    meta = torch.load(work_dir / 'epoch_4.pth', weights_only=True)['meta']
+    assert (meta['epoch'], meta['iter']) == (4, 12)
+
+
+DYING = """
+import os, sys
+from nncore.engine import Engine, Hook
+sys.path.insert(0, {here!r})
+from net import loaders, seeded, stages
+
+class Die(Hook):
+    def after_train_iter(self, engine):
+        if os.environ['RANK'] == {rank!r} and engine.iter == 1:
+            {how}
+
+Engine(seeded(), loaders(), stages=stages(), hooks=[Die()], work_dir='out').launch()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rank', ['0', '1'])
+@pytest.mark.parametrize('how', ['os._exit(3)', "raise ValueError('no more')"], ids=['exit', 'raise'])
+def test_a_process_that_dies_takes_the_others_with_it(tmp_path, rank, how):
+    script = tmp_path / 'script.py'
+    script.write_text(DYING.format(here=str(HERE), rank=rank, how=how))
+    begun = time.monotonic()
+    done = run([*RUNNER, '--devices', 2, script], cwd=tmp_path, limit=120)
+    assert done.returncode != 0
+    left = subprocess.run(['pgrep', '-g', str(done.pid)], capture_output=True, text=True).stdout
+    assert left == '', 'a process is left behind'
+    if how.startswith('raise'):
+        assert 'ValueError: no more' in done.output
+    assert time.monotonic() - begun < 120
+
+
+def test_devices_against_the_launcher(tmp_path):
+    """Told apart from what there is before any process waits for another."""
+    script = tmp_path / 'script.py'
+    script.write_text(DYING.format(here=str(HERE), rank='9', how='pass'))
+    env = dict(WORLD_SIZE='2', RANK='0', LOCAL_RANK='0', LOCAL_WORLD_SIZE='2')
+    done = run([*RUNNER, '--devices', 3, script], cwd=tmp_path, **env)
+    assert done.returncode != 0
+    assert 'devices=3 contradicts the launcher, which started 2 processes' in done.output
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_port_in_use(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(DYING.format(here=str(HERE), rank='9', how='pass'))
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        env = dict(WORLD_SIZE='2', RANK='0', LOCAL_RANK='0', LOCAL_WORLD_SIZE='2')
+        env.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+        done = run([*RUNNER, script], cwd=tmp_path, **env)
+    assert done.returncode != 0
+    assert f'port {port} (MASTER_PORT)' in done.output and 'is in use' in done.output
