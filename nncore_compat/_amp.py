@@ -1,7 +1,10 @@
-"""The `amp` argument of Engine as arguments of torch.autocast."""
+"""The `amp` argument of Engine as arguments of torch.autocast, and steps through a scaler."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -58,3 +61,45 @@ def label(cfg: dict[str, Any], device_type: str) -> str | None:
         return None
     dtype = cfg.get('dtype') or torch.get_autocast_dtype(device_type)
     return LABELS.get(dtype, str(dtype))
+
+
+def autocast(cfg: dict[str, Any], device_type: str) -> AbstractContextManager[Any]:
+    """Return the context in which the model runs in training.
+
+    Args:
+        cfg: Arguments of ``torch.autocast``.
+        device_type: Where the model is. A device that knows no autocast needs none to have it off.
+    """
+    if not (cfg.get('enabled', True) or torch.amp.is_autocast_available(device_type)):
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, **cfg)
+
+
+def unscales_itself(optimizer: Any) -> bool:
+    """Tell whether gradients stay scaled until the optimizer's step, which is fused with that."""
+    return getattr(optimizer, '_step_supports_amp_scaling', False)
+
+
+def step(
+    optimizer: Any,
+    scaler: torch.amp.GradScaler | None,
+    look: Callable[[], Any],
+    **kwargs: Any,
+) -> Any:
+    """Step an optimizer.
+
+    Args:
+        optimizer: The optimizer.
+        scaler: The scaler that the loss was scaled with.
+        look: Called when the gradients are unscaled, which ``scaler.step`` would do next anyway.
+        **kwargs: Arguments of the optimizer's ``step``.
+    """
+    if scaler is None:
+        look()
+        return optimizer.step(**kwargs)
+    if scaler.is_enabled() and not unscales_itself(optimizer):
+        scaler.unscale_(optimizer)
+    look()
+    result = scaler.step(optimizer, **kwargs)
+    scaler.update()
+    return result

@@ -118,14 +118,19 @@ class FakeEngine:
         for hook in self.hooks.values():
             getattr(hook, event)(self)
 
-    def _backpropagate(self, loss: torch.Tensor, sync: bool) -> None:
+    def _given_scaler(self) -> None:
+        return None
+
+    def _backpropagate(self, loss: torch.Tensor, scaler: Any, sync: bool) -> None:
         self.syncs.append(sync)
-        loss.backward()
+        scaler.scale(loss).backward()
 
     def _must_average_gradients(self) -> bool:
         return False
 
-    def _step_optimizer(self, scaler: Any) -> None:
+    def _step_optimizer(self, scaler: Any, look: Any) -> None:
+        scaler.unscale_(self.optimizer)
+        look()
         scaler.step(self.optimizer)
         scaler.update()
 
