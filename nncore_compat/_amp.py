@@ -1,4 +1,4 @@
-"""The `amp` argument of Engine as arguments of torch.autocast, and steps through a scaler."""
+"""The arguments `amp` and `grad_scale` as those of PyTorch, and steps through a scaler."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ DTYPES = {
 }
 LABELS = {torch.float16: 'fp16', torch.bfloat16: 'bf16'}
 OPTIONS = ('enabled', 'dtype', 'cache_enabled')
+SCALER_OPTIONS = ('enabled', 'init_scale', 'growth_factor', 'backoff_factor', 'growth_interval')
 
 
 def parse(amp: Any) -> dict[str, Any]:
@@ -70,9 +71,33 @@ def autocast(cfg: dict[str, Any], device_type: str) -> AbstractContextManager[An
         cfg: Arguments of ``torch.autocast``.
         device_type: Where the model is. A device that knows no autocast needs none to have it off.
     """
-    if not (cfg.get('enabled', True) or torch.amp.is_autocast_available(device_type)):
+    try:
+        return torch.autocast(device_type, **cfg)
+    except (RuntimeError, AssertionError):
+        if cfg.get('enabled', True):
+            raise
         return contextlib.nullcontext()
-    return torch.autocast(device_type, **cfg)
+
+
+def scaler_settings(grad_scale: Any) -> dict[str, Any]:
+    """Turn ``grad_scale`` into arguments of ``torch.amp.GradScaler``; ``enabled`` may be None.
+
+    Args:
+        grad_scale: None, a bool, or a dict of such arguments.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if grad_scale is None or isinstance(grad_scale, (bool, int)):
+        return {'enabled': grad_scale}
+    if not isinstance(grad_scale, dict):
+        raise TypeError(f'grad_scale must be None, a bool or a dict, but got {grad_scale!r}')
+    unknown = [key for key in grad_scale if key not in SCALER_OPTIONS]
+    if unknown:
+        raise TypeError(
+            f'grad_scale has unknown options {unknown}, accepted are {list(SCALER_OPTIONS)}'
+        )
+    return {'enabled': True, **grad_scale}
 
 
 def unscales_itself(optimizer: Any) -> bool:

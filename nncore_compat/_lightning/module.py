@@ -132,7 +132,7 @@ class StagesModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # Here all precision plugins have unscaled.
-        self.engine._run.look()  # type: ignore[union-attr]
+        self.engine._run.look()
 
     @passes_stop_iteration
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

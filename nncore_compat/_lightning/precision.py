@@ -47,7 +47,7 @@ class EnginePrecision(Precision):
 
     def named(self, device_type: str) -> str:
         """Return that name for a kind of device."""
-        return NAMES.get(_amp.label(self.engine.amp_cfg, device_type), '32-true')
+        return NAMES.get(str(_amp.label(self.engine.amp_cfg, device_type)), '32-true')
 
     def adopt(self, scaler: torch.amp.GradScaler) -> None:
         """Scale with a scaler from now on; a hook may hand over another one at any time.
@@ -60,7 +60,7 @@ class EnginePrecision(Precision):
             scaler.load_state_dict(self._restored)
         self._restored = {}
 
-    def forward_context(self) -> AbstractContextManager[Any]:  # type: ignore[override]
+    def forward_context(self) -> AbstractContextManager[Any]:
         """Autocast, for the model in training."""
         return _amp.autocast(self.engine.amp_cfg, self.engine._model_device.type)
 
@@ -101,7 +101,7 @@ class EnginePrecision(Precision):
         self._restored = state_dict
 
 
-class MixedEnginePrecision(EnginePrecision, MixedPrecision):
+class MixedEnginePrecision(EnginePrecision, MixedPrecision):  # type: ignore[misc]
     """The same, for those who ask for mixed precision by its type, as ThroughputMonitor does.
 
     They take it for 16 bits always, so this one is for engines with ``amp``.
@@ -135,9 +135,10 @@ def take_over(engine: Engine, module: StagesModule, plugin: Precision) -> None:
     plugin.convert_module(module)
     if engine._input_handle is not None:
         engine._input_handle.remove()
-    engine._input_handle = module.model.register_forward_pre_hook(
-        functools.partial(_convert, plugin), with_kwargs=True
-    )
+    if type(plugin).convert_input is not Precision.convert_input:
+        engine._input_handle = module.model.register_forward_pre_hook(
+            functools.partial(_convert, plugin), with_kwargs=True
+        )
 
 
 def _convert(plugin: Precision, module: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from .._amp import unscales_itself
+from .._amp import scaler_settings, unscales_itself
 from ..builder import HOOKS
 from ._checks import check_count
 from ._gradients import average, whole
@@ -31,6 +31,7 @@ class OptimizerHook(Hook):
 
     Raises:
         ValueError: For an interval below 0.
+        TypeError: For a ``grad_scale`` that is no such thing, or has unknown arguments.
     """
 
     scaler: torch.amp.GradScaler
@@ -47,11 +48,7 @@ class OptimizerHook(Hook):
         self._coalesce = coalesce
         self._bucket_size_mb = bucket_size_mb
         self._last_updated_iter = 0
-        self._grad_scale_cfg: dict[str, Any] = (
-            {'enabled': True, **grad_scale}
-            if isinstance(grad_scale, dict)
-            else {'enabled': grad_scale}
-        )
+        self._grad_scale_cfg = scaler_settings(grad_scale)
 
     def before_launch(self, engine: Any) -> None:
         """Makes the gradient scaler, unless a precision of Lightning's brings its own."""
@@ -59,6 +56,8 @@ class OptimizerHook(Hook):
         if cfg['enabled'] is None:
             cfg['enabled'] = engine.get_amp_type() is not None and torch.cuda.is_available()
         given = engine._given_scaler()
+        if given is not None and self._grad_scale_cfg['enabled'] is not None:
+            engine.logger.info("OptimizerHook.grad_scale gives way to the Trainer's precision")
         self.scaler = torch.amp.GradScaler('cuda', **cfg) if given is None else given
 
     def before_train_epoch(self, engine: Any) -> None:

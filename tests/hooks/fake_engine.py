@@ -129,10 +129,10 @@ class FakeEngine:
         return False
 
     def _step_optimizer(self, scaler: Any, look: Any) -> None:
-        scaler.unscale_(self.optimizer)
-        look()
-        scaler.step(self.optimizer)
-        scaler.update()
+        # Only our hook comes here.
+        from nncore_compat import _amp
+
+        _amp.step(self.optimizer, scaler, look)
 
     def test_epoch(self) -> None:
         self.mode = 'test'
