@@ -280,6 +280,8 @@ def test_nncores_precision_has_lightnings_name(tmp_path):
     assert list(names.values()) == ['32-true', '32-true', '16-mixed', 'bf16-mixed', '32-true']
     one.amp_cfg['enabled'] = True
     assert one.trainer.precision == '16-mixed'
+    # For strategies that bring their own precision, which are for GPUs.
+    assert build(tmp_path, None, amp=True).trainer.precision_plugin.named('cuda') == '16-mixed'
 
 
 @pytest.mark.parametrize(
