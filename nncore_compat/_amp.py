@@ -1,7 +1,10 @@
-"""The `amp` argument of Engine as arguments of torch.autocast."""
+"""The arguments `amp` and `grad_scale` as those of PyTorch, and steps through a scaler."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -14,6 +17,7 @@ DTYPES = {
 }
 LABELS = {torch.float16: 'fp16', torch.bfloat16: 'bf16'}
 OPTIONS = ('enabled', 'dtype', 'cache_enabled')
+SCALER_OPTIONS = ('enabled', 'init_scale', 'growth_factor', 'backoff_factor', 'growth_interval')
 
 
 def parse(amp: Any) -> dict[str, Any]:
@@ -58,3 +62,69 @@ def label(cfg: dict[str, Any], device_type: str) -> str | None:
         return None
     dtype = cfg.get('dtype') or torch.get_autocast_dtype(device_type)
     return LABELS.get(dtype, str(dtype))
+
+
+def autocast(cfg: dict[str, Any], device_type: str) -> AbstractContextManager[Any]:
+    """Return the context in which the model runs in training.
+
+    Args:
+        cfg: Arguments of ``torch.autocast``.
+        device_type: Where the model is. A device that knows no autocast needs none to have it off.
+    """
+    try:
+        return torch.autocast(device_type, **cfg)
+    except (RuntimeError, AssertionError):
+        if cfg.get('enabled', True):
+            raise
+        return contextlib.nullcontext()
+
+
+def scaler_settings(grad_scale: Any) -> dict[str, Any]:
+    """Turn ``grad_scale`` into arguments of ``torch.amp.GradScaler``; ``enabled`` may be None.
+
+    Args:
+        grad_scale: None, a bool, or a dict of such arguments.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if grad_scale is None or isinstance(grad_scale, (bool, int)):
+        return {'enabled': grad_scale}
+    if not isinstance(grad_scale, dict):
+        raise TypeError(f'grad_scale must be None, a bool or a dict, but got {grad_scale!r}')
+    unknown = [key for key in grad_scale if key not in SCALER_OPTIONS]
+    if unknown:
+        raise TypeError(
+            f'grad_scale has unknown options {unknown}, accepted are {list(SCALER_OPTIONS)}'
+        )
+    return {'enabled': True, **grad_scale}
+
+
+def unscales_itself(optimizer: Any) -> bool:
+    """Tell whether gradients stay scaled until the optimizer's step, which is fused with that."""
+    return getattr(optimizer, '_step_supports_amp_scaling', False)
+
+
+def step(
+    optimizer: Any,
+    scaler: torch.amp.GradScaler | None,
+    look: Callable[[], Any],
+    **kwargs: Any,
+) -> Any:
+    """Step an optimizer.
+
+    Args:
+        optimizer: The optimizer.
+        scaler: The scaler that the loss was scaled with.
+        look: Called when the gradients are unscaled, which ``scaler.step`` would do next anyway.
+        **kwargs: Arguments of the optimizer's ``step``.
+    """
+    if scaler is None:
+        look()
+        return optimizer.step(**kwargs)
+    if scaler.is_enabled() and not unscales_itself(optimizer):
+        scaler.unscale_(optimizer)
+    look()
+    result = scaler.step(optimizer, **kwargs)
+    scaler.update()
+    return result

@@ -124,7 +124,7 @@ def forward(engine: Engine, data: Any) -> dict[str, Any]:
 
 def train_forward(engine: Engine, data: Any) -> dict[str, Any]:
     """Run the model on a training batch and keep what it returned."""
-    with engine._autocast():
+    with engine._run.precision_context(training=True):
         output = forward(engine, data)
         if engine.debug:
             report_non_finite(engine, output.items())
@@ -146,8 +146,8 @@ def report_non_finite(engine: Engine, named: Iterable[tuple[str, Any]]) -> None:
 
 
 def eval_forward(engine: Engine, data: Any, sum_losses: bool) -> None:
-    """Run the model on a validation or test batch, in float32 and without gradients."""
-    with torch.no_grad():
+    """Run the model on a validation or test batch, without gradients."""
+    with torch.no_grad(), engine._run.precision_context(training=False):
         output = forward(engine, data)
     has_loss = sum_losses and any('loss' in key for key in output)
     if has_loss and 'loss' not in output:

@@ -9,11 +9,13 @@ import os
 import socket
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
 
 from . import (
     _amp,
@@ -135,6 +137,8 @@ class Engine(State):
         self.model = build_model(model, **kwargs)
         self.stages = _stages.resolve(stages)
         self.amp_cfg = _amp.parse(amp)
+        self._notices: list[str] | None = []
+        self._input_handle: RemovableHandle | None = None
         self._given = trainer
         self._run = Run(self, trainer)
         self._run.join()
@@ -144,7 +148,6 @@ class Engine(State):
         }
         self._run.split_data()
         self.hooks: OrderedDict[str, Hook] = OrderedDict()
-        self._notices: list[str] | None = []
         self.register_hook(DEFAULT_HOOKS)
         if is_distributed() or self._run.several:
             self.register_hook('SamplerSeedHook', before='OptimizerHook')
@@ -406,9 +409,6 @@ class Engine(State):
     def _overrides(self, name: str) -> bool:
         return name in vars(self) or getattr(type(self), name) is not _ORIGINALS[name]
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._model_device.type, **self.amp_cfg)
-
     def _forward_context(self) -> contextlib.AbstractContextManager[Any]:
         # A wrapper that the script has made averages gradients where it is to, once per step.
         if self._mode != 'train' or not isinstance(self.model, DistributedDataParallel):
@@ -427,18 +427,21 @@ class Engine(State):
             model.device_ids or type(model).forward is DistributedDataParallel.forward
         )
 
-    def _backpropagate(self, loss: torch.Tensor, sync: bool) -> None:
-        if self._run.fitting:
-            self._run.backward(loss, sync)
-        else:
-            loss.backward()
+    def _given_scaler(self) -> torch.amp.GradScaler | None:
+        """Return the scaler that is not OptimizerHook's to choose."""
+        return self._run.given_scaler()
 
-    def _step_optimizer(self, scaler: torch.amp.GradScaler) -> None:
+    def _backpropagate(self, loss: torch.Tensor, scaler: torch.amp.GradScaler, sync: bool) -> None:
         if self._run.fitting:
-            self._run.step(scaler)
+            self._run.backward(loss, scaler, sync)
         else:
-            scaler.step(self.optimizer)
-            scaler.update()
+            scaler.scale(loss).backward()
+
+    def _step_optimizer(self, scaler: torch.amp.GradScaler, look: Callable[[], None]) -> None:
+        if self._run.fitting:
+            self._run.step(scaler, look)
+        else:
+            _amp.step(self.optimizer, scaler, look)
 
     @property
     def _model_device(self) -> torch.device:

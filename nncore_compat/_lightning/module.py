@@ -130,6 +130,10 @@ class StagesModule(LightningModule):
         else:
             _phases.train_forward(self.engine, unwrap(batch))
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # Here all precision plugins have unscaled.
+        self.engine._run.look()
+
     @passes_stop_iteration
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         # After all callbacks, and before Lightning looks whether to validate.

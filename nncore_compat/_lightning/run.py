@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _phases
+from .. import _amp, _phases
 from . import copies, private, processes, settings, strategy, trainer
 from .callback import Dispatcher, exchange_optimizer
 from .module import StagesModule
+from .precision import EnginePrecision, precision_of, take_over
 from .private import Interrupted, count_steps
 from .silence import silenced
 
@@ -37,11 +39,16 @@ class Run:
         self.fitting = False
         self.used = False
         self.testing_through_lightning = False
+        # OptimizerHook's, for the step that is being taken.
+        self.look: Callable[[], None] = _nothing
         with silenced():
             self.module = StagesModule(engine)
-            self.trainer, self.precision = trainer.build(
-                self.settings, str(engine.work_dir), [Dispatcher(engine)]
+            self.trainer = trainer.build(
+                self.settings, str(engine.work_dir), [Dispatcher(engine)], precision_of(engine)
             )
+        self.precision = self.trainer.precision_plugin
+        if not isinstance(self.precision, EnginePrecision):
+            take_over(engine, self.module, self.precision)
         self.binding = strategy.binds_optimizer(self.trainer.strategy)
 
     def join(self) -> None:
@@ -124,35 +131,52 @@ class Run:
         """Tell whether the strategy averages gradients over processes, in backward."""
         return self.fitting and strategy.averages_gradients(self.trainer.strategy)
 
-    def backward(self, loss: torch.Tensor, sync: bool) -> None:
+    def precision_context(self, training: bool) -> AbstractContextManager[Any]:
+        """Return what the model runs in: in nncore, validation and test are float32."""
+        if training or not isinstance(self.precision, EnginePrecision):
+            # Lightning's loops have entered its own precision already; twice is the same.
+            return self.precision.forward_context()
+        return contextlib.nullcontext()
+
+    def given_scaler(self) -> torch.amp.GradScaler | None:
+        """Return the scaler of Lightning's own precision; None where nncore's rule holds."""
+        if isinstance(self.precision, EnginePrecision):
+            return None
+        scaler = getattr(self.precision, 'scaler', None)
+        return torch.amp.GradScaler(enabled=False) if scaler is None else scaler
+
+    def backward(self, loss: torch.Tensor, scaler: torch.amp.GradScaler, sync: bool) -> None:
         """Backpropagate.
 
         Args:
             loss: A scalar.
+            scaler: The gradient scaler; Lightning's own precision has its own.
             sync: Whether gradients are synchronised over processes; not while accumulating.
         """
+        if isinstance(self.precision, EnginePrecision):
+            self.precision.adopt(scaler)
         block = getattr(self.trainer.strategy, 'block_backward_sync', None)
         with contextlib.nullcontext() if sync or block is None else block():
             self.module.manual_backward(loss)
 
-    def step(self, scaler: torch.amp.GradScaler) -> None:
+    def step(self, scaler: torch.amp.GradScaler, look: Callable[[], None]) -> None:
         """Step the engine's optimizer.
 
         Args:
-            scaler: The gradient scaler to step through and update.
+            scaler: The gradient scaler that the loss was scaled with.
+            look: Called when the gradients are unscaled, after Lightning's callbacks.
         """
         if not isinstance(self.engine.optimizer, torch.optim.Optimizer):
             # A wrapper with the methods of one, which Lightning would not take.
-            scaler.step(self.engine.optimizer)
-            scaler.update()
+            _amp.step(self.engine.optimizer, scaler, look)
             return
         # A hook may have put another optimizer in place.
         if self.trainer.optimizers[0] is not self.engine.optimizer and not self.binding:
             exchange_optimizer(self.trainer)
-        if self.precision is not None:
-            self.precision.scaler = scaler
+        self.look = look
         count_steps(self.trainer)
         self.module.optimizers().step()  # type: ignore[union-attr]
+        self.look = _nothing
 
     def _call(self, method: Any, **kwargs: Any) -> None:
         original = None
@@ -177,3 +201,7 @@ class Run:
             optimizer = getattr(self.engine, 'optimizer', None)
             if isinstance(optimizer, torch.optim.Optimizer):
                 private.to_device([optimizer], device)
+
+
+def _nothing() -> None:
+    pass

@@ -10,22 +10,23 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from . import private, processes, settings
-from .precision import ScaledPrecision
+from .precision import EnginePrecision
 from .strategy import ReplicatedStrategy
 
 
 def build(
-    given: Mapping[str, Any], work_dir: str, callbacks: list[Callback]
-) -> tuple[private.UninterruptedTrainer, ScaledPrecision | None]:
+    given: Mapping[str, Any],
+    work_dir: str,
+    callbacks: list[Callback],
+    precision: EnginePrecision | None = None,
+) -> private.UninterruptedTrainer:
     """Build a Trainer for the processes that there are or that are asked for.
 
     Args:
         given: The user's arguments of the Trainer.
         work_dir: Where callbacks and loggers put their files.
         callbacks: The callbacks that make it run the stages of an engine.
-
-    Returns:
-        The Trainer, and nncore's precision plugin unless Lightning's was asked for.
+        precision: nncore's precision, for when none of Lightning's is asked for.
 
     Raises:
         TypeError, ValueError, MisconfigurationException: An argument is wrong, or asks for what is
@@ -39,15 +40,18 @@ def build(
     plugins = settings.plugins(given)
     if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         plugins.append(place['environment'])
-    precision = None
-    if not settings.names_precision(given) and not settings.brings_precision(strategy):
-        precision = ScaledPrecision()
-        plugins.append(precision)
+    named = {}
+    if precision is not None and not settings.names_precision(given):
+        if settings.brings_precision(strategy):
+            named = {'precision': precision.named('cuda')}
+        else:
+            plugins.append(precision)
     arguments = {
         **settings.defaults(work_dir),
         # A script that knows of processes has split its data itself.
         'use_distributed_sampler': not aware,
         **given,
+        **named,
         'devices': place['devices'],
         'num_nodes': place['num_nodes'],
         'strategy': strategy,
@@ -63,10 +67,10 @@ def build(
         trainer.strategy.same_start = not aware
     if world.size > 1:
         private.forget_launcher(trainer.strategy)
-    return trainer, precision
+    return trainer
 
 
 def start_processes() -> None:
     """Start the processes that the command line asks for, before the script begins."""
-    trainer, _ = build(settings.collect(None), '.', [])
+    trainer = build(settings.collect(None), '.', [])
     processes.start(trainer, early=True)

@@ -1,10 +1,12 @@
 """Back propagation and the optimizer's step."""
 
+import functools
 from typing import Any
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from .._amp import scaler_settings, unscales_itself
 from ..builder import HOOKS
 from ._checks import check_count
 from ._gradients import average, whole
@@ -29,6 +31,7 @@ class OptimizerHook(Hook):
 
     Raises:
         ValueError: For an interval below 0.
+        TypeError: For a ``grad_scale`` that is no such thing, or has unknown arguments.
     """
 
     scaler: torch.amp.GradScaler
@@ -45,18 +48,17 @@ class OptimizerHook(Hook):
         self._coalesce = coalesce
         self._bucket_size_mb = bucket_size_mb
         self._last_updated_iter = 0
-        self._grad_scale_cfg: dict[str, Any] = (
-            {'enabled': True, **grad_scale}
-            if isinstance(grad_scale, dict)
-            else {'enabled': grad_scale}
-        )
+        self._grad_scale_cfg = scaler_settings(grad_scale)
 
     def before_launch(self, engine: Any) -> None:
-        """Makes the gradient scaler."""
+        """Makes the gradient scaler, unless a precision of Lightning's brings its own."""
         cfg = dict(self._grad_scale_cfg)
         if cfg['enabled'] is None:
             cfg['enabled'] = engine.get_amp_type() is not None and torch.cuda.is_available()
-        self.scaler = torch.amp.GradScaler('cuda', **cfg)
+        given = engine._given_scaler()
+        if given is not None and self._grad_scale_cfg['enabled'] is not None:
+            engine.logger.info("OptimizerHook.grad_scale gives way to the Trainer's precision")
+        self.scaler = torch.amp.GradScaler('cuda', **cfg) if given is None else given
 
     def before_train_epoch(self, engine: Any) -> None:
         """Begins a window."""
@@ -71,7 +73,7 @@ class OptimizerHook(Hook):
             TypeError: When it returned no loss at all.
         """
         stepping = self.is_stepping(engine)
-        engine._backpropagate(self.scaler.scale(_stage_loss(engine)), sync=stepping)
+        engine._backpropagate(_stage_loss(engine), self.scaler, sync=stepping)
         if not stepping:
             return
 
@@ -84,19 +86,7 @@ class OptimizerHook(Hook):
             grads = [param.grad.data for param in _with_grad(engine.model)]
             average(grads, self._coalesce, self._bucket_size_mb)
 
-        clip = engine.cur_stage.get('grad_clip')
-        if clip is not None:
-            self.scaler.unscale_(engine.optimizer)
-            params = _with_grad(engine.model)
-            if params:
-                engine.buffer.update('grad_norm', whole(clip_grad_norm_(params, **clip)).item())
-
-        if engine.debug:
-            _report_bad_grads(engine)
-        if self.scaler.is_enabled():
-            engine.buffer.update('scale', self.scaler.get_scale())
-
-        engine._step_optimizer(self.scaler)
+        engine._step_optimizer(self.scaler, functools.partial(self._before_step, engine))
         engine.optimizer.zero_grad()
 
     def is_stepping(self, engine: Any) -> bool:
@@ -107,6 +97,21 @@ class OptimizerHook(Hook):
     def after_train_epoch(self, engine: Any) -> None:
         """Drops the gradients, so that none is left when hooks run the model."""
         engine.optimizer.zero_grad()
+
+    def _before_step(self, engine: Any) -> None:
+        """Clip and record; the gradients are unscaled by now."""
+        clip = engine.cur_stage.get('grad_clip')
+        if clip is not None:
+            if unscales_itself(engine.optimizer):
+                self.scaler.unscale_(engine.optimizer)
+            params = _with_grad(engine.model)
+            if params:
+                engine.buffer.update('grad_norm', whole(clip_grad_norm_(params, **clip)).item())
+
+        if engine.debug:
+            _report_bad_grads(engine)
+        if self.scaler.is_enabled():
+            engine.buffer.update('scale', self.scaler.get_scale())
 
 
 def _stage_loss(engine: Any) -> torch.Tensor:

@@ -118,16 +118,21 @@ class FakeEngine:
         for hook in self.hooks.values():
             getattr(hook, event)(self)
 
-    def _backpropagate(self, loss: torch.Tensor, sync: bool) -> None:
+    def _given_scaler(self) -> None:
+        return None
+
+    def _backpropagate(self, loss: torch.Tensor, scaler: Any, sync: bool) -> None:
         self.syncs.append(sync)
-        loss.backward()
+        scaler.scale(loss).backward()
 
     def _must_average_gradients(self) -> bool:
         return False
 
-    def _step_optimizer(self, scaler: Any) -> None:
-        scaler.step(self.optimizer)
-        scaler.update()
+    def _step_optimizer(self, scaler: Any, look: Any) -> None:
+        # Only our hook comes here.
+        from nncore_compat import _amp
+
+        _amp.step(self.optimizer, scaler, look)
 
     def test_epoch(self) -> None:
         self.mode = 'test'

@@ -72,6 +72,20 @@ def test_interval_must_be_a_count(interval):
         E.OptimizerHook(interval=interval)
 
 
+@pytest.mark.parametrize(
+    ('grad_scale', 'words'),
+    [
+        ('fp16', "grad_scale must be None, a bool or a dict, but got 'fp16'"),
+        ({'init_scal': 2.0}, r"unknown options \['init_scal'\].*'init_scale'"),
+        # nncore has none either: it scales on CUDA.
+        ({'device': 'cpu'}, r"unknown options \['device'\]"),
+    ],
+)
+def test_settings_of_the_scaler_are_known(grad_scale, words):
+    with pytest.raises(TypeError, match=words):
+        E.OptimizerHook(grad_scale=grad_scale)
+
+
 def test_the_callers_settings_are_left_alone():
     settings = {'init_scale': 4.0}
     run(E.OptimizerHook(grad_scale=settings), size=2)
