@@ -152,9 +152,8 @@ def test_a_strategy_that_binds_the_optimizer_has_a_fit_for_each_stage(tmp_path, 
     plain = engine(tmp_path / 'a', stages=STAGES, hooks=[Calls(calls['plain'])])
     plain.launch()
     strategy = BindingStrategy()
-    one = engine(
-        tmp_path / 'b', stages=STAGES, hooks=[Calls(calls['binding'])], trainer={'strategy': strategy}
-    )
+    spy = Calls(calls['binding'])
+    one = engine(tmp_path / 'b', stages=STAGES, hooks=[spy], trainer={'strategy': strategy})
     one.launch()
     assert strategy.fits == len(STAGES)
     assert_same(one.model.state_dict(), weights)

@@ -50,6 +50,7 @@ def launch(engine: Engine, strategy: Any, eval: bool | str) -> Any:
 
 
 def _work(engine: Engine, eval: bool | str, file: str) -> None:
+    _unshare(engine)
     engine._arrive()
     returned = engine._launch(eval)
     state = {
@@ -65,6 +66,15 @@ def _work(engine: Engine, eval: bool | str, file: str) -> None:
         state['optimizer'] = last, optimizer.state_dict()
     if engine._run.trainer.is_global_zero:
         torch.save(state, file)
+
+
+def _unshare(engine: Engine) -> None:
+    # What spawned processes are handed lies in memory that they share; each needs its own.
+    for tensor in (*engine.model.parameters(), *engine.model.buffers()):
+        tensor.data = tensor.data.clone()
+    for optimizer in (getattr(engine, 'optimizer', None), *(s['optimizer'] for s in engine.stages)):
+        for state in getattr(optimizer, 'state', {}).values():
+            state.update({k: v.clone() for k, v in state.items() if torch.is_tensor(v)})
 
 
 def _take_over(engine: Engine, outcome: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A model, data and stages for runs in several processes, and the same training in plain PyTorch."""
+"""A model, data and stages for several processes, and the same training in plain PyTorch."""
 
 import torch
 from torch import nn

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import torch
 from nncore.engine import Engine
@@ -31,7 +32,7 @@ def main(out):
             'steps': {int(s['step']) for s in engine.optimizer.state_dict()['state'].values()},
             'hooks': list(engine.hooks),
             'files': sorted(f for f in os.listdir(engine.work_dir) if not f.endswith('.log')),
-            'log': open(engine._log_file).read(),
+            'log': Path(engine._log_file).read_text(),
             'alone': torch.distributed.is_initialized(),
             'eval': engine.launch(eval='val'),
         }

@@ -1,4 +1,4 @@
-"""All strategies that several processes on the CPU have, in one process group, one after another."""
+"""All strategies that several processes on the CPU have, one after another."""
 
 import os
 import sys
@@ -54,6 +54,7 @@ for name, trainer in {
     resumed = make(f'{name}_resumed', interval=3, seed=5, **trainer)
     resumed.resume(os.path.join(OUT, name, 'epoch_3.pth'))
     resumed.launch()
+    steps = one.trainer.global_step
     metrics = one.launch(eval='val')
     found[name] = {
         'strategy': type(one.trainer.strategy).__name__,
@@ -64,7 +65,7 @@ for name, trainer in {
         'frozen': close(whole(frozen.model), by_hand(freeze=True)),
         'resumed': close(whole(resumed.model), weights),
         'hits': metrics['val'].get('hits'),
-        'global step': one.trainer.global_step,
+        'global step': steps,
         'file': None,
     }
     comm.sync()
