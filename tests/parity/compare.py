@@ -40,7 +40,9 @@ def compare_runs(reference, ours):
         found += [f'{name}: {text}' for text in differences[:SHOWN]]
         if len(differences) > SHOWN:
             found.append(f'{name}: ... and {len(differences) - SHOWN} more')
-    for end in ('stdout', 'stderr'):
+    ends = [_stream_names(Path(folder)) for folder in (reference, ours)]
+    found += [f'{end}: in one run only' for end in sorted(ends[0] ^ ends[1])]
+    for end in sorted(ends[0] & ends[1]):
         streams = [_lines(Path(f'{folder}.{end}'), folder) for folder in (reference, ours)]
         found += [f'{end}: {text}' for text in list(_sequences(*streams))[:SHOWN]]
     return found
@@ -101,6 +103,13 @@ def _files(folder):
             name += '#'
         files[name] = path
     return files
+
+
+def _stream_names(folder):
+    """What the streams beside a folder are called: `stdout`, of a second process `1.stdout`."""
+    pattern = re.compile(re.escape(folder.name) + r'\.((?:\d+\.)?std(?:out|err))')
+    found = (pattern.fullmatch(path.name) for path in folder.parent.iterdir())
+    return {match[1] for match in found if match}
 
 
 def _sequences(left, right):
