@@ -13,8 +13,8 @@ class Mixed(Net):
         super().__init__(norm=True)
         self.unused = torch.nn.Parameter(torch.ones(3))
         self.precise = torch.nn.Linear(6, 3).double()
-        self.wide = torch.nn.Sequential(torch.nn.Linear(6, 300), torch.nn.Linear(300, 300))
-        self.wider = torch.nn.Sequential(torch.nn.Linear(300, 900), torch.nn.Linear(900, 3))
+        self.wide = torch.nn.Sequential(torch.nn.Linear(6, 400), torch.nn.Linear(400, 600))
+        self.wider = torch.nn.Sequential(torch.nn.Linear(600, 100), torch.nn.Linear(100, 3))
 
     def pack(self, out, y, mode):
         return super().pack(out + self.extra, y, mode)
@@ -40,16 +40,18 @@ CASES = dict(
 begin()
 for name, case in CASES.items():
     seed()
-    model = Mixed() if 'mixed' in name or name == 'buckets' else Net(norm=True)
+    large = 'mixed' in name or name == 'buckets'
+    model = Mixed() if large else Net(norm=True)
     if name == 'wrapped':
         model = build_model(model, dist=True)
     stage = dict(epochs=1, optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-3))
     if 'clip' in case:
         stage['grad_clip'] = case.pop('clip')
+    second = dict(stage, optimizer=dict(type='AdamW', lr=0.01))
     engine = Engine(
         model,
-        configs(train=54),
-        stages=[dict(stage, epochs=2), dict(stage, optimizer=dict(type='AdamW', lr=0.01))],
+        configs(train=22 if large else 54),
+        stages=[stage] if large else [dict(stage, epochs=2), second],
         hooks=[dict(type='OptimizerHook', **case)],
         work_dir=main_folder(name),
         logger=name,

@@ -84,12 +84,13 @@ CASES = dict(
     unseeded=(lambda rank: configs(type='Shaken'), None),
     seeded=(lambda rank: configs(type='Shaken'), 11),
     workers=(lambda rank: configs(type='Shaken', num_workers=2), 11),
-    lasting=(lambda rank: configs(type='Shaken', num_workers=2, persistent_workers=True), 4),
     shared=(shared, None),
     sliced=(sliced, None),
     plain=(plain, None),
     built=(built, None),
     single=(single, 2),
+    # The last one: workers that wait for another epoch are best ended with the process.
+    lasting=(lambda rank: configs(type='Shaken', num_workers=2, persistent_workers=True), 4),
 )
 rank = begin()
 for name, (make, number) in CASES.items():

@@ -68,13 +68,13 @@ def settings(where):
         environment={k: os.environ.get(k) for k in VARIABLES},
         added=sorted(k for k in os.environ if k not in before),
         root=[logging.root.level, len(logging.root.handlers), logging.root.manager.disable],
-        filters=len(warnings.filters) if where == 'done' else None,
+        filters=len(warnings.filters) - filters if where == 'done' else None,
         cwd=os.path.basename(os.getcwd()) in ('reference', 'ours') or os.getcwd() == cwd,
     )
 
 
 VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR')
-before, cwd = set(os.environ), os.getcwd()
+before, cwd, filters = set(os.environ), os.getcwd(), len(warnings.filters)
 rank = begin()
 settings('start')
 drawn = set_random_seed()
