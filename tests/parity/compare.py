@@ -12,7 +12,8 @@ from parity.masks import mask_meta, mask_name, mask_text, mask_timings
 
 SHOWN = 6
 # Words of one side that the other rightly does not say: nncore calls a deprecated class (a
-# warning and the line it points at), and we say when a hook is lost to another's name, or is called where nncore never did.
+# warning and the line it points at), and we say when a hook is lost to another's name, or is called
+# where nncore never calls it.
 PECULIAR = re.compile(
     r'nncore/engine/hooks/optimizer\.py:\d+: FutureWarning|^  self\.scaler = GradScaler\($'
     r"|^\[INFO\]: 'ClosureHook' replaces the one registered before"

@@ -1,8 +1,5 @@
 """What travels between the processes, by event, as torch's own profiler sees it."""
 
-import sys
-
-import torch
 from _pair import Net, begin, configs, finish, main_folder, note, seed
 from nncore.engine import Engine, Hook
 from nncore.engine.hooks.base import HOOK_NAMES

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from _lab import (  # noqa: E402, F401
+from _lab import (  # noqa: F401
     Net,
     Points,
     attempt,
@@ -17,8 +17,8 @@ from _lab import (  # noqa: E402, F401
     seed,
     watch,
 )
-from nncore.dataset import DATASETS  # noqa: E402
-from nncore.engine import (  # noqa: E402
+from nncore.dataset import DATASETS
+from nncore.engine import (
     get_dist_info,
     get_launcher,
     init_dist,

@@ -1,4 +1,4 @@
-"""The order of samples and the seeds of workers: from configs, from samplers of the script's own."""
+"""The order of samples and the seeds of workers, by configs and by samplers of the script."""
 
 import random
 

@@ -35,10 +35,8 @@ class Boxed(Points):
         item = super().__getitem__(index)
         meta = DataContainer(dict(index=index), cpu_only=True)
         ragged = DataContainer(torch.ones(index % 3 + 1), pad_value=-1, pad_dims=1)
-        return dict(
-            x=DataContainer(item['x']), y=DataContainer(item['y'], pad_dims=None), meta=meta,
-            ragged=ragged,
-        )  # fmt: skip
+        y = DataContainer(item['y'], pad_dims=None)
+        return dict(x=DataContainer(item['x']), y=y, meta=meta, ragged=ragged)
 
 
 class Scattered(Net):
@@ -116,9 +114,11 @@ for name, options in CASES.items():
         model,
         boxed(rank) if name == 'boxed' else configs(),
         stages=dict(
-            epochs=2, optimizer=dict(type='SGD', lr=0.1), validation=dict(interval=1),
+            epochs=2,
+            optimizer=dict(type='SGD', lr=0.1),
+            validation=dict(interval=1),
             loss='loss_extra' if name == 'own' else 'loss',
-        ),  # fmt: skip
+        ),
         work_dir=main_folder(name),
         **options,
     )
