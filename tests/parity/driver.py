@@ -37,15 +37,25 @@ def launcher_variables(processes):
     """What a launcher adds to the environment of each process; nothing for a single one."""
     if processes == 1:
         return [{}]
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+    port = reserve_port()
     size = str(processes)
     address = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), GROUP_RANK='0')
     sizes = dict(WORLD_SIZE=size, LOCAL_WORLD_SIZE=size)
     return [
         dict(RANK=str(rank), LOCAL_RANK=str(rank), **sizes, **address) for rank in range(processes)
     ]
+
+
+def reserve_port():
+    """A port that nobody else is given for a minute, while a server may still ask for it."""
+    with socket.socket() as server, socket.socket() as client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(('127.0.0.1', 0))
+        server.listen(1)
+        client.connect(server.getsockname())
+        # Closed from this end first, a connection keeps its port in the state TIME_WAIT.
+        server.accept()[0].close()
+        return server.getsockname()[1]
 
 
 def become(job, rank, variables):

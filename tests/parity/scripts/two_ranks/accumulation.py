@@ -7,14 +7,14 @@ from nncore.nn import build_model
 
 
 class Mixed(Net):
-    """Parameters of two types and more than a megabyte, and one that gets no gradient."""
+    """Parameters of two types, more than a megabyte if it is wide, and one without a gradient."""
 
-    def __init__(self):
+    def __init__(self, width):
         super().__init__(norm=True)
         self.unused = torch.nn.Parameter(torch.ones(3))
         self.precise = torch.nn.Linear(6, 3).double()
-        self.wide = torch.nn.Sequential(torch.nn.Linear(6, 400), torch.nn.Linear(400, 600))
-        self.wider = torch.nn.Sequential(torch.nn.Linear(600, 100), torch.nn.Linear(100, 3))
+        self.wide = torch.nn.Sequential(torch.nn.Linear(6, width), torch.nn.Linear(width, width))
+        self.wider = torch.nn.Linear(width, 3)
 
     def pack(self, out, y, mode):
         return super().pack(out + self.extra, y, mode)
@@ -41,7 +41,7 @@ begin()
 for name, case in CASES.items():
     seed()
     large = 'mixed' in name or name == 'buckets'
-    model = Mixed() if large else Net(norm=True)
+    model = Mixed(520 if name == 'buckets' else 20) if large else Net(norm=True)
     if name == 'wrapped':
         model = build_model(model, dist=True)
     stage = dict(epochs=1, optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-3))
