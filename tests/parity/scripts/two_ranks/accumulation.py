@@ -50,8 +50,8 @@ for name, case in CASES.items():
     second = dict(stage, optimizer=dict(type='AdamW', lr=0.01))
     engine = Engine(
         model,
-        configs(train=22 if large else 54),
-        stages=[stage] if large else [dict(stage, epochs=2), second],
+        configs(train=22 if large else 38),
+        stages=[stage] if large else [stage, second],
         hooks=[dict(type='OptimizerHook', **case)],
         work_dir=main_folder(name),
         logger=name,
