@@ -1,6 +1,7 @@
 """Process-group queries and collectives that also work in a single process."""
 
 import os
+import pickle
 import subprocess
 from collections.abc import Callable
 from functools import wraps
@@ -180,13 +181,15 @@ def broadcast(data: Any = None, src: int = 0, group: dist.ProcessGroup | None = 
         group: The process group, the default one if None.
 
     Returns:
-        The object of ``src``.
+        A copy of the object of ``src``, on ``src`` too.
     """
     if get_world_size(group) == 1:
         return data
-    box = [data if dist.get_rank() == src else None]
+    sending = dist.get_rank() == src
+    box = [data if sending else None]
     dist.broadcast_object_list(box, src=src, group=group)
-    return box[0]
+    # The sender gets a copy like all others, which it may change.
+    return pickle.loads(pickle.dumps(data)) if sending else box[0]
 
 
 def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 LOGGERS = ('lightning.pytorch', 'lightning.fabric', 'lightning')
 # Warnings about choices that are nncore's, or ours on purpose.
@@ -24,10 +26,9 @@ MESSAGES = (
 def silenced() -> Iterator[None]:
     """Silence Lightning's loggers and the warnings that do not apply, then put all back."""
     levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in LOGGERS]
-    before = list(warnings.filters)
-    for message in MESSAGES:
-        warnings.filterwarnings('ignore', message=message)
-    added = [entry for entry in warnings.filters if entry not in before]
+    # Not by filterwarnings: it has Python forget which of the user's warnings were shown already.
+    added = [('ignore', re.compile(text, re.IGNORECASE), Warning, None, 0) for text in MESSAGES]
+    _filters()[:0] = added
     for logger, _ in levels:
         logger.setLevel(logging.ERROR)
     try:
@@ -35,7 +36,12 @@ def silenced() -> Iterator[None]:
     finally:
         # Only what was put in is taken out: a hook may have set filters to stay.
         for entry in added:
-            if entry in warnings.filters:
-                warnings.filters.remove(entry)  # type: ignore[attr-defined]
+            if entry in _filters():
+                _filters().remove(entry)
         for logger, level in levels:
             logger.setLevel(level)
+
+
+def _filters() -> list[Any]:
+    # A hook may have put another list in place.
+    return warnings.filters  # type: ignore[return-value]

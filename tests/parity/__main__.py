@@ -8,16 +8,20 @@ import time
 from pathlib import Path
 
 from parity.compare import compare_runs
-from parity.sides import SCRIPTS, Side, run_both
+from parity.sides import PAIRS, SCRIPTS, Side, run_both
 
 
 def main():
     parser = argparse.ArgumentParser(prog='python -m parity', description=__doc__)
-    parser.add_argument('scripts', nargs='*', help='names in parity/scripts; all by default')
+    parser.add_argument('scripts', nargs='*', help='names of scripts; all by default')
+    parser.add_argument('--ranks', type=int, choices=(1, 2), help='only scripts of so many')
     parser.add_argument('--self', action='store_true', help='reference against reference')
     parser.add_argument('--keep', help='folder for the files of the runs')
     args = parser.parse_args()
-    names = args.scripts or sorted(p.name for p in SCRIPTS.glob('[!_]*.py'))
+    patterns = ['[!_]*.py', f'{PAIRS}/[!_]*.py'][slice(args.ranks and args.ranks - 1, args.ranks)]
+    names = args.scripts or [
+        str(path.relative_to(SCRIPTS)) for p in patterns for path in sorted(SCRIPTS.glob(p))
+    ]
     folder = Path(args.keep or tempfile.mkdtemp()).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     sides = [
@@ -26,8 +30,9 @@ def main():
     failed = 0
     for name in names:
         begun = time.monotonic()
-        shutil.rmtree(folder / Path(name).stem, ignore_errors=True)
-        runs = run_both(*sides, name, folder / Path(name).stem)
+        out = folder / Path(name).with_suffix('')
+        shutil.rmtree(out, ignore_errors=True)
+        runs = run_both(*sides, name, out)
         found = compare_runs(*(out for out, _ in runs))
         codes = [code for _, code in runs]
         if codes[0] != codes[1]:

@@ -12,10 +12,12 @@ from parity.masks import mask_meta, mask_name, mask_text, mask_timings
 
 SHOWN = 6
 # Words of one side that the other rightly does not say: nncore calls a deprecated class (a
-# warning and the line it points at), and we say when a hook is lost to another's name.
+# warning and the line it points at), and we say when a hook is lost to another's name, or is called
+# where nncore never calls it.
 PECULIAR = re.compile(
     r'nncore/engine/hooks/optimizer\.py:\d+: FutureWarning|^  self\.scaler = GradScaler\($'
     r"|^\[INFO\]: 'ClosureHook' replaces the one registered before"
+    r'|^\[INFO\]: events fall back to before_epoch'
 )
 
 
@@ -40,7 +42,9 @@ def compare_runs(reference, ours):
         found += [f'{name}: {text}' for text in differences[:SHOWN]]
         if len(differences) > SHOWN:
             found.append(f'{name}: ... and {len(differences) - SHOWN} more')
-    for end in ('stdout', 'stderr'):
+    ends = [_stream_names(Path(folder)) for folder in (reference, ours)]
+    found += [f'{end}: in one run only' for end in sorted(ends[0] ^ ends[1])]
+    for end in sorted(ends[0] & ends[1]):
         streams = [_lines(Path(f'{folder}.{end}'), folder) for folder in (reference, ours)]
         found += [f'{end}: {text}' for text in list(_sequences(*streams))[:SHOWN]]
     return found
@@ -101,6 +105,13 @@ def _files(folder):
             name += '#'
         files[name] = path
     return files
+
+
+def _stream_names(folder):
+    """What the streams beside a folder are called: `stdout`, of a second process `1.stdout`."""
+    pattern = re.compile(re.escape(folder.name) + r'\.((?:\d+\.)?std(?:out|err))')
+    found = (pattern.fullmatch(path.name) for path in folder.parent.iterdir())
+    return {match[1] for match in found if match}
 
 
 def _sequences(left, right):

@@ -11,9 +11,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE / 'scripts'
+# Of the folder of scripts, the part that is run by two processes.
+PAIRS = 'two_ranks'
 STUB = HERE.parent / 'reference'
-# Seconds after which a script counts as hanging; none needs a tenth of it.
-LIMIT = 300
+# Seconds after which a script counts as hanging and is killed; none needs a tenth of it. The
+# driver has a little longer to say so.
+LIMIT = 240
 OURS = ['-m', 'nncore_compat', '--quirks', 'all']
 
 
@@ -60,11 +63,17 @@ class Side:
         )
 
     def start(self, script, out, args=(), env=None, quirks=None, prelude=''):
-        """Begin a script; its files go to `out`, its streams to `out.stdout` and `out.stderr`."""
+        """Begin a script; its files go to `out`, its streams to `out.stdout` and `out.stderr`.
+
+        Scripts in the folder of two ranks are run by two processes; the streams of the second
+        one go to `out.1.stdout` and `out.1.stderr`.
+        """
         self._jobs += 1
         job = dict(
             id=self._jobs,
             script=str(SCRIPTS / script),
+            processes=2 if Path(script).parent.name == PAIRS else 1,
+            limit=LIMIT,
             out=str(out),
             args=[str(arg) for arg in args],
             env=env or {},
@@ -78,8 +87,11 @@ class Side:
             raise RuntimeError(self._last_words()) from None
 
     def wait(self):
-        """The exit status of the script begun last (negative: the signal that killed it)."""
-        ready, _, _ = select.select([self._process.stdout], [], [], LIMIT)
+        """The exit status of the script begun last (negative: the signal that killed it).
+
+        Of two ranks the first status that is not 0.
+        """
+        ready, _, _ = select.select([self._process.stdout], [], [], LIMIT + 30)
         if not ready:
             os.killpg(self._process.pid, signal.SIGKILL)
         line = self._process.stdout.readline()
@@ -87,7 +99,8 @@ class Side:
             raise RuntimeError(self._last_words())
         reply = json.loads(line)
         assert reply['id'] == self._jobs
-        return os.waitstatus_to_exitcode(reply['wait'])
+        codes = map(os.waitstatus_to_exitcode, reply['wait'])
+        return next(filter(None, codes), 0)
 
     def run(self, script, out, **options):
         """Run a script to its end and return its exit status."""

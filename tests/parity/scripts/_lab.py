@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from nncore.engine import Hook, set_random_seed
+from nncore.engine import Hook, get_rank, set_random_seed
 from nncore.engine.hooks.base import HOOK_NAMES
 from torch.utils.data import DataLoader, Dataset
 
@@ -135,7 +135,11 @@ def watch(engine):
 
 
 def finish(name, engine=None):
-    """Write the journal to NAME.trace.json, the end of the run too, and begin a new journal."""
+    """Write the journal to NAME.trace.json, the end of the run too, and begin a new journal.
+
+    The second of two processes writes to NAME.1.trace.json.
+    """
+    name = f'{name}.{get_rank()}' if get_rank() else name
     if engine is not None:
         note('end', **snapshot(engine))
         torch.save(getattr(engine.model, 'module', engine.model).state_dict(), f'{name}.pt')
