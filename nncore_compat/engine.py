@@ -380,6 +380,15 @@ class Engine(State):
             bare = isinstance(eval, bool) and not _nncore.new_returns()
             return output['test'] if bare else output
 
+        self._prepare_training()
+        if self._stage < self._max_stages:
+            self._run.fit()
+        else:  # Everything is done: Lightning would not even start.
+            self._call_hook('before_launch')
+            self._call_hook('after_launch')
+        return None
+
+    def _prepare_training(self) -> None:
         if 'train' not in self.data_loaders:
             raise ValueError(
                 f'no loader for training: data_loaders has {list(self.data_loaders)}, '
@@ -395,12 +404,6 @@ class Engine(State):
             f'work_dir: {self.work_dir}'
         )
         _elastic.resume(self)
-        if self._stage < self._max_stages:
-            self._run.fit()
-        else:  # Everything is done: Lightning would not even start.
-            self._call_hook('before_launch')
-            self._call_hook('after_launch')
-        return None
 
     def _call_hook(self, name: str) -> None:
         for hook in tuple(self.hooks.values()):
