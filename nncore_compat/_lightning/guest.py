@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from .. import _evaluation, _phases
 from . import settings, strategy
 from .callback import Dispatcher
+from .private import UninterruptedTrainer
 
 if TYPE_CHECKING:
     from .run import Run
@@ -78,7 +79,8 @@ class Guest(Callback):
             _phases.enter_mode(engine, 'test', split)
             return
         engine._prepare_training()
-        if trainer.max_epochs not in (-1, DEFAULT_MAX_EPOCHS):
+        own = isinstance(trainer, UninterruptedTrainer)
+        if not own and trainer.max_epochs not in (-1, DEFAULT_MAX_EPOCHS):
             run.module.max_epochs = trainer.max_epochs  # type: ignore[assignment]
         self._set(trainer, 'num_sanity_val_steps', 0)
         self._set(trainer, 'check_val_every_n_epoch', settings.NEVER)
@@ -88,6 +90,15 @@ class Guest(Callback):
         self._set(run, 'fitting', True)
         if run.binding:
             _phases.give_optimizer(engine)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self.run.fitting:
+            raise ValueError(
+                'fit takes no ckpt_path beside engine.lightning_module: an engine resumes by '
+                'engine.resume(...), from a checkpoint of CheckpointHook'
+            )
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.train_dataloader is not self.run.module.views['train']:
@@ -129,15 +140,12 @@ def check(trainer: Trainer, run: Run) -> None:
         )
     for key, unsaid in UNSAID.items():
         value = getattr(trainer, key)
-        if value not in (None, unsaid) and (key, value) != ('check_val_every_n_epoch', settings.NEVER):
+        # 1 batch is not all of them, which is 1.0.
+        said = value not in (None, unsaid) or (value == 1 and type(value) is not type(unsaid))
+        if said and (key, value) != ('check_val_every_n_epoch', settings.NEVER):
             raise ValueError(
                 f'Trainer({key}={value!r}) has no place in an engine: {settings.REFUSED[key]}'
             )
-    if trainer.state.fn == TrainerFn.FITTING and trainer.ckpt_path is not None:
-        raise ValueError(
-            f'ckpt_path={trainer.ckpt_path!r}: an engine resumes by engine.resume(...), from a '
-            'checkpoint of CheckpointHook'
-        )
     if trainer.world_size != run.trainer.world_size:
         raise ValueError(
             f'the Trainer has {trainer.world_size} processes, but the engine was built for '
