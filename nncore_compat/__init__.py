@@ -10,6 +10,7 @@ from ._alias import install
 
 if TYPE_CHECKING:
     from ._api import *
+    from ._lightning.foreign import as_callback
 
 __version__ = '0.1.0'
 
@@ -54,6 +55,7 @@ __all__ = [  # noqa: RUF022
     'load_checkpoint',
     'save_checkpoint',
     'set_random_seed',
+    'as_callback',
     'install',
     'quirks',
     '__version__',
@@ -67,6 +69,9 @@ _MODULES = ('buffer', 'builder', 'comm', 'engine', 'hooks', 'utils')
 def __getattr__(name: str) -> Any:
     if name not in __all__ and name not in _MODULES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if name == 'as_callback':
+        # Not with the others: it needs Lightning at once.
+        return import_module('._lightning.foreign', __name__).as_callback
     api = vars(import_module('._api', __name__))
     globals().update((known, api[known]) for known in __all__ if known in api and known[0] != '_')
     return globals()[name]

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from . import __version__, _options, _runner, quirks
+from . import __version__, _options, _runner, _timeline, quirks
 from ._alias import install
 
 
@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
 
+    if options.timeline:
+        _timeline.ask()
     install()
     _start_processes()
     if target[0] == '-m':
@@ -70,6 +72,11 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
         epilog=_table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        '--timeline',
+        action='store_true',
+        help='at the launch, show which hooks and callbacks are called when, and do not train',
     )
     parser.add_argument('--version', action='version', version=f'nncore-compat {__version__}')
     valued: list[argparse.Action] = [

@@ -72,11 +72,22 @@ def run(engine: Engine, mode: bool | str) -> dict[str, Any]:
     for split in SPLITS[name]:
         if split not in engine.data_loaders:
             raise ValueError(f'no loader for {split}: data_loaders has {list(engine.data_loaders)}')
-        engine.logger.info(f'Inferencing on {split} split...')
+        announce(engine, split)
         engine.test_epoch(split=split)
-        metrics[split] = engine.evaluate()
-        if metrics[split]:
-            values = ', '.join(f'{key}: {value}' for key, value in metrics[split].items())
-            engine.logger.info(f'Evaluation results on {split} split: {values}')
-        engine.reset_states()
+        metrics[split] = finish(engine, split)
+    return metrics
+
+
+def announce(engine: Engine, split: str) -> None:
+    """Say that a split is about to be run."""
+    engine.logger.info(f'Inferencing on {split} split...')
+
+
+def finish(engine: Engine, split: str) -> dict[str, Any]:
+    """Evaluate a split that has been run, and reset the engine's counters and buffer."""
+    metrics = engine.evaluate()
+    if metrics:
+        values = ', '.join(f'{key}: {value}' for key, value in metrics.items())
+        engine.logger.info(f'Evaluation results on {split} split: {values}')
+    engine.reset_states()
     return metrics

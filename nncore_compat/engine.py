@@ -27,6 +27,7 @@ from . import (
     _phases,
     _resume,
     _stages,
+    _timeline,
     quirks,
 )
 from ._errors import located
@@ -35,13 +36,15 @@ from ._progress import ProgressBar
 from ._state import State
 from .buffer import Buffer
 from .builder import build_hook, build_model
-from .comm import get_world_size, is_distributed
+from .comm import get_world_size, is_distributed, is_main_process
 from .hooks import ClosureHook, Hook, OptimizerHook
 from .hooks.base import meets_hook_defaults
 from .utils import load_checkpoint
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+    from ._lightning.timeline import Timeline
 
 DEFAULT_HOOKS = [
     'TimerHook',
@@ -350,6 +353,10 @@ class Engine(State):
         """
         from ._lightning.run import Run
 
+        if _timeline.asked():
+            if is_main_process():
+                print(self.timeline())
+            raise SystemExit(0)
         self._kwargs = kwargs
         if self._run.used:
             self._run = Run(self, self._given)
@@ -380,6 +387,15 @@ class Engine(State):
             bare = isinstance(eval, bool) and not _nncore.new_returns()
             return output['test'] if bare else output
 
+        self._prepare_training()
+        if self._stage < self._max_stages:
+            self._run.fit()
+        else:  # Everything is done: Lightning would not even start.
+            self._call_hook('before_launch')
+            self._call_hook('after_launch')
+        return None
+
+    def _prepare_training(self) -> None:
         if 'train' not in self.data_loaders:
             raise ValueError(
                 f'no loader for training: data_loaders has {list(self.data_loaders)}, '
@@ -395,12 +411,12 @@ class Engine(State):
             f'work_dir: {self.work_dir}'
         )
         _elastic.resume(self)
-        if self._stage < self._max_stages:
-            self._run.fit()
-        else:  # Everything is done: Lightning would not even start.
-            self._call_hook('before_launch')
-            self._call_hook('after_launch')
-        return None
+
+    def timeline(self) -> Timeline:
+        """Return who is called at each moment of a training run, in order; printed, a table."""
+        from ._lightning.timeline import timeline
+
+        return timeline(self)
 
     def _call_hook(self, name: str) -> None:
         for hook in tuple(self.hooks.values()):
@@ -468,4 +484,4 @@ class Engine(State):
 
 _DO_NOTHING = contextlib.nullcontext()
 # Kept here, because a script may patch the class itself.
-_ORIGINALS = {name: getattr(Engine, name) for name in ('train_iter', 'val_epoch')}
+_ORIGINALS = {name: getattr(Engine, name) for name in ('train_iter', 'val_iter', 'val_epoch')}

@@ -52,9 +52,8 @@ class Dispatcher(Callback):
             self.engine._call_hook('before_launch')
         # A hook may have resumed.
         private.start_at(trainer, self.engine.epoch, self.engine.iter)
-        trainer.fit_loop.max_epochs = self.engine.epoch + (
-            self.engine.stage < self.engine.max_stages
-        )
+        left = self.engine.stage < self.engine.max_stages
+        trainer.fit_loop.max_epochs = min(module.max_epochs, self.engine.epoch + left)
 
     @passes_stop_iteration
     def on_train_epoch_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
@@ -76,7 +75,7 @@ class Dispatcher(Callback):
             # The next stage has a fit of its own.
             later = []
         left = max(1, engine._epochs_left) + sum(stage['epochs'] for stage in later)
-        trainer.fit_loop.max_epochs = engine.epoch + left
+        trainer.fit_loop.max_epochs = min(module.max_epochs, engine.epoch + left)
         _phases.enter_mode(engine, 'train')
         module.split = 'train'
         self._epoch = engine.epoch

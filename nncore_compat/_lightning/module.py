@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from .. import _phases
+from .. import _evaluation, _phases
 from .._progress import ProgressBar
 from .loader import NOTHING, LoaderView, unwrap
 from .private import Interrupted, resize_validation
@@ -69,6 +69,9 @@ class StagesModule(LightningModule):
         self.engine = engine
         self.begin()
 
+    # Whether a Trainer that is not the engine's validates or tests.
+    evaluating = False
+
     def begin(self) -> None:
         """Look at the engine as it is now: scripts may change it until it is launched."""
         self.model = unwrapped(self.engine.model)
@@ -76,6 +79,8 @@ class StagesModule(LightningModule):
         self.grad_enabled = torch.is_grad_enabled()
         # Of the epoch that runs.
         self.split: str | None = None
+        # Where the Trainer stops, if that is before the last stage does.
+        self.max_epochs = NEVER
         self.views = {
             split: LoaderView(functools.partial(self._loader, split))
             for split in ('train', 'val', 'test')
@@ -88,6 +93,11 @@ class StagesModule(LightningModule):
         if split in (self.split, 'test'):
             return engine.data_loader
         return engine.data_loaders[split]
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Prepare a Trainer that is not the engine's: this is the first that it asks for."""
+        self.engine._run.receive(self.trainer)
+        return []
 
     def train_dataloader(self) -> LoaderView:
         return self.views['train']
@@ -162,6 +172,9 @@ class StagesModule(LightningModule):
     @callers_grad_mode
     @passes_stop_iteration
     def on_validation_start(self) -> None:
+        if self.evaluating:
+            self.on_test_start()
+            return
         self.trainer.check_val_every_n_epoch = NEVER
         self.engine._call_hook('before_val_epoch')
         resize_validation(self.trainer, len(self.views['val']))
@@ -170,6 +183,9 @@ class StagesModule(LightningModule):
     @callers_grad_mode
     @passes_stop_iteration
     def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if self.evaluating:
+            self.test_step(batch, batch_idx)
+            return
         self.engine.val_iter(unwrap(batch))
         self.bar.update()  # type: ignore[union-attr]
 
@@ -178,6 +194,9 @@ class StagesModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         for batch in self.views['val'].rest():
             self.validation_step(batch, -1)
+        if self.evaluating:
+            self._evaluate('val')
+            return
         self.engine._call_hook('after_val_epoch')
 
     @callers_grad_mode
@@ -196,6 +215,13 @@ class StagesModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         for batch in self.views['test'].rest():
             self.test_step(batch, -1)
+        if self.evaluating:
+            self._evaluate('test')
+
+    def _evaluate(self, split: str) -> None:
+        for key, value in _evaluation.finish(self.engine, split).items():
+            if isinstance(value, (int, float, torch.Tensor)):
+                self.log(key, value, batch_size=1, rank_zero_only=True)
 
     # Mode and gradients are the engine's and its hooks' alone.
     def zero_grad(self, set_to_none: bool = True) -> None:

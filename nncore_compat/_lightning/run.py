@@ -12,6 +12,7 @@ import torch
 from .. import _amp, _phases
 from . import copies, private, processes, settings, strategy, trainer
 from .callback import Dispatcher, exchange_optimizer
+from .guest import Guest
 from .module import StagesModule
 from .precision import EnginePrecision, precision_of, take_over
 from .private import Interrupted, count_steps
@@ -38,6 +39,7 @@ class Run:
         self.settings = settings.collect(given)
         self.fitting = False
         self.used = False
+        self._calling = False
         self.testing_through_lightning = False
         # OptimizerHook's, for the step that is being taken.
         self.look: Callable[[], None] = _nothing
@@ -178,8 +180,24 @@ class Run:
         self.module.optimizers().step()  # type: ignore[union-attr]
         self.look = _nothing
 
+    def receive(self, trainer: Any) -> None:
+        """Prepare a Trainer that was told to run the module, unless this object tells it.
+
+        Args:
+            trainer: The Trainer.
+        """
+        if not self._calling:
+            Guest(self, trainer).enter()
+
+    def end(self) -> None:
+        """Let go of what the Trainer has left."""
+        for view in self.module.views.values():
+            view.close()
+        self._back_to_device()
+
     def _call(self, method: Any, **kwargs: Any) -> None:
         original = None
+        self._calling = True
         self.module.begin()
         try:
             with silenced():
@@ -187,9 +205,8 @@ class Run:
         except Interrupted as error:
             original = error.original
         finally:
-            for view in self.module.views.values():
-                view.close()
-            self._back_to_device()
+            self._calling = False
+            self.end()
         if original is not None:
             raise original
 

@@ -195,6 +195,14 @@ def meets_hook_defaults(hook: Hook) -> bool:
     )
 
 
+def method_for(hook: Hook, event: str) -> str | None:
+    """Return the method of a hook that an event gets to; None if nothing is done there."""
+    if event in _FALLBACKS and _is_default(hook, event):
+        late = quirks.active('hook-defaults')
+        event = hook._late_target if late else _FALLBACKS[event]
+    return None if _is_default(hook, event) else event
+
+
 def _is_default(hook: Hook, event: str) -> bool:
     return event not in vars(hook) and getattr(type(hook), event) is getattr(Hook, event)
 

@@ -1,0 +1,160 @@
+"""An engine's stages in a Trainer that a Lightning user has made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.trainer.states import TrainerFn
+
+from .. import _evaluation, _phases
+from . import settings, strategy
+from .callback import Dispatcher
+from .private import UninterruptedTrainer
+
+if TYPE_CHECKING:
+    from .run import Run
+
+# What Lightning makes of max_epochs where the user leaves it open.
+DEFAULT_MAX_EPOCHS = 1000
+# What a Trainer has where the user says nothing, of the arguments that have no place in an engine.
+# Left out are those that can be put right for the time of the run.
+UNSAID = {
+    'min_epochs': 0,
+    'max_steps': -1,
+    'min_steps': None,
+    'check_val_every_n_epoch': 1,
+    'val_check_interval': 1.0,
+    'accumulate_grad_batches': 1,
+    'gradient_clip_val': None,
+    'limit_train_batches': 1.0,
+    'limit_val_batches': 1.0,
+    'limit_test_batches': 1.0,
+    'overfit_batches': 0.0,
+    'fast_dev_run': False,
+    'reload_dataloaders_every_n_epochs': 0,
+}
+
+
+class Guest(Callback):
+    """Makes a Trainer fit for an engine, and puts it back at the end.
+
+    Args:
+        run: The engine's run.
+        trainer: The Trainer.
+    """
+
+    def __init__(self, run: Run, trainer: Trainer) -> None:
+        self.run = run
+        self.trainer = trainer
+        self._kept: list[tuple[Any, str, Any]] = []
+
+    def enter(self) -> None:
+        """Prepare the Trainer for what it has been asked to do.
+
+        Raises:
+            ValueError: A setting of the Trainer has no place in an engine.
+        """
+        run, trainer, engine = self.run, self.trainer, self.run.engine
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        check(trainer, run)
+        run.used = True
+        run.trainer = trainer  # type: ignore[assignment]
+        run.module.begin()
+        self._set(run, 'binding', strategy.binds_optimizer(trainer.strategy))
+        plugin = trainer.strategy.precision_plugin
+        if type(plugin) is Precision and run.precision is not None:
+            self._set(trainer.strategy, 'precision_plugin', run.precision)
+        else:
+            self._set(run, 'precision', None)
+        for loop in (trainer.validate_loop, trainer.test_loop):
+            self._set(loop, 'inference_mode', False)
+        others = [one for one in trainer.callbacks if not isinstance(one, Dispatcher)]  # type: ignore[attr-defined]
+        self._set(trainer, 'callbacks', [self, *others])
+        if not fitting:
+            self._set(run.module, 'evaluating', True)
+            split = 'val' if trainer.validating else 'test'
+            _evaluation.announce(engine, split)
+            _phases.enter_mode(engine, 'test', split)
+            return
+        engine._prepare_training()
+        own = isinstance(trainer, UninterruptedTrainer)
+        if not own and trainer.max_epochs not in (-1, DEFAULT_MAX_EPOCHS):
+            run.module.max_epochs = trainer.max_epochs  # type: ignore[assignment]
+        self._set(trainer, 'num_sanity_val_steps', 0)
+        self._set(trainer, 'check_val_every_n_epoch', settings.NEVER)
+        # Enough to begin: the dispatcher tells how many there are, epoch by epoch.
+        self._set(trainer.fit_loop, 'max_epochs', engine.epoch + 1)
+        trainer.callbacks.insert(1, Dispatcher(engine))  # type: ignore[attr-defined]
+        self._set(run, 'fitting', True)
+        if run.binding:
+            _phases.give_optimizer(engine)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self.run.fitting:
+            raise ValueError(
+                'fit takes no ckpt_path beside engine.lightning_module: an engine resumes by '
+                'engine.resume(...), from a checkpoint of CheckpointHook'
+            )
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.train_dataloader is not self.run.module.views['train']:
+            raise ValueError('fit takes no loaders beside engine.lightning_module: it has its own')
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self._leave()
+
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self.run.end()
+        for owner, name, value in reversed(self._kept):
+            setattr(owner, name, value)
+        self._kept.clear()
+
+    def _set(self, owner: Any, name: str, value: Any) -> None:
+        self._kept.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+
+def check(trainer: Trainer, run: Run) -> None:
+    """Refuse a Trainer that would not run an engine's stages as they are.
+
+    Args:
+        trainer: A Trainer that is about to run them.
+        run: The engine's run.
+
+    Raises:
+        ValueError: It would not; the message says which setting, and nncore's way.
+        RuntimeError: The engine has been launched since the module was asked for.
+    """
+    if run.module is not trainer.lightning_module:
+        raise RuntimeError(
+            'the engine has been launched since: take engine.lightning_module anew for each run'
+        )
+    for key, unsaid in UNSAID.items():
+        value = getattr(trainer, key)
+        # 1 batch is not all of them, which is 1.0.
+        said = value not in (None, unsaid) or (value == 1 and type(value) is not type(unsaid))
+        if said and (key, value) != ('check_val_every_n_epoch', settings.NEVER):
+            raise ValueError(
+                f'Trainer({key}={value!r}) has no place in an engine: {settings.REFUSED[key]}'
+            )
+    if trainer.world_size != run.trainer.world_size:
+        raise ValueError(
+            f'the Trainer has {trainer.world_size} processes, but the engine was built for '
+            f'{run.trainer.world_size}: start them with torchrun, or let engine.launch() run'
+        )
+    if strategy.binds_optimizer(trainer.strategy):
+        left = run.engine.max_stages - run.engine.stage
+        if left > 1:
+            raise ValueError(
+                f'{type(trainer.strategy).__name__} keeps one optimizer for a whole fit, and '
+                f'{left} stages are left: let engine.launch() run them, in one fit each'
+            )

@@ -1,0 +1,282 @@
+"""An engine's stages in a Trainer of a Lightning user, beside the engine's launch and nncore."""
+
+import json
+import logging
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from parity.compare import compare_runs
+from tiny import Net, Points, engine, stage
+from torch.utils.data import DataLoader
+
+from nncore_compat import Engine, Hook, as_callback
+from nncore_compat.hooks.base import HOOK_NAMES
+
+# Makes every script of nncore train in a Trainer with Lightning's own settings.
+PRELUDE = """
+import logging, tempfile, warnings
+from lightning.pytorch import Trainer
+from nncore_compat import Engine
+
+warnings.filterwarnings('ignore')
+logging.getLogger('lightning.pytorch').setLevel(logging.ERROR)
+
+def launch(self, **kwargs):
+    self._kwargs = kwargs
+    trainer = Trainer(
+        accelerator='cpu',
+        default_root_dir=tempfile.mkdtemp(),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = self.lightning_module
+    trainer.fit(module)
+
+Engine.launch = launch
+"""
+SCRIPTS = ['three_stages.py', 'validation.py', 'accumulate.py', 'freezing.py', 'workers.py']
+
+
+class Random(Net):
+    """Draws random numbers in every forward."""
+
+    def forward(self, data, mode, **kwargs):
+        noisy = {**data, 'x': data['x'] + 0.1 * torch.randn_like(data['x'])}
+        return super().forward(noisy, mode, **kwargs)
+
+
+class Log(Hook):
+    """Writes down the events, with all counters."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.calls = calls
+
+
+def _log(event):
+    def method(self, e):
+        grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        self.calls.append((event, e.stage, e.epoch, e.iter, e.mode, grad, inference))
+
+    return method
+
+
+for _name in HOOK_NAMES:
+    setattr(Log, _name, _log(_name))
+
+
+def build(folder, calls=None, **kwargs):
+    torch.manual_seed(5)
+    loaders = {
+        'train': DataLoader(Points(), 4, shuffle=True),
+        'val': DataLoader(Points(6), 4),
+        'test': DataLoader(Points(5), 4),
+    }
+    val = {'validation': {'interval': 1}}
+    stages = [stage(epochs=2, **val), stage(optimizer={'type': 'Adam', 'lr': 0.01}, **val)]
+    hooks = [{'type': 'EventWriterHook', 'interval': 1}, Log([] if calls is None else calls)]
+    return engine(folder, Random(), stages, loaders, hooks=hooks, **kwargs)
+
+
+def user(folder, **kwargs):
+    return Trainer(accelerator='cpu', default_root_dir=str(folder), **kwargs)
+
+
+def result(one):
+    with open(f'{one.work_dir}/metrics.json') as file:
+        rows = [json.loads(line) for line in file]
+    weights = [p.tolist() for p in one.model.parameters()]
+    rows = [{k: v for k, v in row.items() if 'time' not in k} for row in rows]
+    return weights, torch.get_rng_state().tolist(), rows, (one.stage, one.epoch, one.iter)
+
+
+def test_the_same_as_launch(tmp_path):
+    calls, theirs = [], []
+    one = build(tmp_path / 'launched', calls)
+    one.launch()
+    expected = result(one)
+    two = build(tmp_path / 'fitted', theirs)
+    # With all that a Trainer does of its own accord.
+    trainer = user(tmp_path)
+    trainer.fit(two.lightning_module)
+    assert result(two) == expected
+    assert theirs == calls and len(calls) > 40
+    assert (trainer.current_epoch, trainer.global_step) == (3, 9)
+    assert torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)['epoch'] == 2
+    assert two.trainer is trainer
+
+
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_the_same_as_nncore(name, sides, tmp_path):
+    folders = []
+    for side, prelude in zip(sides, ('', PRELUDE), strict=True):
+        folders.append(tmp_path / str(len(folders)))
+        side.start(name, folders[-1], prelude=prelude)
+    assert [side.wait() for side in sides] == [0, 0], open(f'{folders[1]}.stderr').read()[-3000:]
+    assert not compare_runs(*folders)
+
+
+def test_evaluation(tmp_path):
+    one, two = build(tmp_path / 'launched'), build(tmp_path / 'tried')
+    expected = one.launch(eval='both')
+    one.reset_states()
+    torch.manual_seed(7)
+    expected = one.launch(eval='both')
+    torch.manual_seed(7)
+    trainer = user(tmp_path, logger=False)
+    assert trainer.validate(two.lightning_module) == [pytest.approx(expected['val'])]
+    assert trainer.test(two.lightning_module) == [pytest.approx(expected['test'])]
+    assert 'acc' in expected['val']
+    assert not two.hooks['Log'].calls
+
+
+def test_the_trainer_may_stop_earlier(tmp_path):
+    for limit, end in ((1, 1), (2, 2), (7, 3)):
+        calls = []
+        one = build(tmp_path / str(limit), calls)
+        user(tmp_path, max_epochs=limit, logger=False).fit(one.lightning_module)
+        assert one.epoch == end
+        assert [call[0] for call in calls][-2:] == ['after_stage', 'after_launch']
+        assert [call[0] for call in calls].count('after_stage') == (2 if end == 3 else 1)
+
+
+def test_callbacks_of_the_user(tmp_path):
+    order = []
+
+    class Mine(Callback):
+        def on_train_batch_end(self, *args):
+            order.append('callback')
+
+        def on_validation_end(self, trainer, module):
+            order.append(('validated', module.engine.epoch))
+
+    class Last(Hook):
+        def after_train_iter(self, engine):
+            order.append('hook')
+
+    one = build(tmp_path)
+    one.register_hook(Last())
+    user(tmp_path, max_epochs=1, callbacks=[Mine(), as_callback(Hook('Joined'))]).fit(
+        one.lightning_module
+    )
+    assert order == ['hook', 'callback'] * 3 + [('validated', 1)]
+    assert 'Joined' not in one.hooks
+
+
+def test_a_hook_joins_the_engine(tmp_path):
+    calls = []
+    one, hook = build(tmp_path), Log(calls)
+    hook._name = 'Guest'
+    user(tmp_path, max_epochs=1, callbacks=[as_callback(hook)]).fit(one.lightning_module)
+    assert calls == one.hooks['Log'].calls and calls
+    one = build(tmp_path)
+    with pytest.raises(KeyError, match="'TimerHook' exists"):
+        user(tmp_path, callbacks=[as_callback('TimerHook')]).fit(one.lightning_module)
+
+
+def test_trainer_and_engine_are_put_back(tmp_path):
+    def state(trainer):
+        return (
+            trainer.num_sanity_val_steps,
+            trainer.check_val_every_n_epoch,
+            trainer.validate_loop.inference_mode,
+            trainer.precision_plugin,
+            [type(one).__name__ for one in trainer.callbacks],
+        )
+
+    class Fail(Hook):
+        def before_train_iter(self, engine):
+            raise ArithmeticError
+
+    one = build(tmp_path)
+    trainer = user(tmp_path, logger=False)
+    before = state(trainer)
+    one.register_hook(Fail())
+    with pytest.raises(ArithmeticError):
+        trainer.fit(one.lightning_module)
+    assert state(trainer) == before
+    assert not one._run.fitting
+    one.unregister_hook('Fail')
+    trainer.fit(one.lightning_module)
+    assert state(trainer) == before
+    assert one.epoch == 3
+
+    # Then the engine's own way, and a finished engine once more.
+    one.reset_states()
+    one.launch()
+    assert (one.epoch, one.trainer.current_epoch) == (3, 3) and one.trainer is not trainer
+    del one.hooks['Log'].calls[:]
+    trainer = user(tmp_path, logger=False)
+    trainer.fit(one.lightning_module)
+    assert [call[0] for call in one.hooks['Log'].calls] == ['before_launch', 'after_launch']
+
+
+def test_the_engines_own_trainer(tmp_path):
+    one, two = build(tmp_path / 'launched'), build(tmp_path / 'fitted')
+    torch.manual_seed(1)
+    one.launch()
+    expected = result(one)
+    torch.manual_seed(1)
+    two.trainer.fit(two.lightning_module)
+    assert result(two) == expected
+
+
+def test_resumed(tmp_path):
+    build(tmp_path / 'first').launch()
+    one = build(tmp_path / 'second')
+    one.resume(str(tmp_path / 'first' / 'epoch_2.pth'))
+    trainer = user(tmp_path)
+    trainer.fit(one.lightning_module)
+    assert [call[:4] for call in one.hooks['Log'].calls[:2]] == [
+        ('before_launch', 1, 2, 6),
+        ('before_stage', 1, 2, 6),
+    ]
+    assert (one.epoch, trainer.current_epoch, trainer.global_step) == (3, 3, 9)
+
+
+@pytest.mark.parametrize(
+    'setting, words',
+    [
+        ({'accumulate_grad_batches': 2}, 'OptimizerHook'),
+        ({'gradient_clip_val': 1.0}, 'grad_clip='),
+        ({'val_check_interval': 0.5}, 'validation=dict'),
+        ({'check_val_every_n_epoch': 2}, 'validation=dict'),
+        ({'limit_train_batches': 1}, 'shorter'),
+        ({'limit_val_batches': 0}, 'shorter'),
+        ({'overfit_batches': 1}, 'shorter'),
+        ({'fast_dev_run': True}, 'shorter|stages say'),
+        ({'reload_dataloaders_every_n_epochs': 1}, 'data_loaders'),
+        ({'max_steps': 4}, 'stages say'),
+        ({'min_epochs': 1}, 'stages say'),
+    ],
+)
+def test_refused_settings(setting, words, tmp_path):
+    one = build(tmp_path)
+    (key,) = setting
+    with pytest.raises(ValueError, match=rf'Trainer\(\w+=.* has no place in an engine: .*({words})'):
+        user(tmp_path, logger=False, **setting).fit(one.lightning_module)
+    assert not one.hooks['Log'].calls
+
+
+def test_refused_runs(tmp_path):
+    one = build(tmp_path)
+    with pytest.raises(ValueError, match='fit takes no loaders'):
+        user(tmp_path, logger=False).fit(one.lightning_module, DataLoader(Points(), 4))
+    trainer = user(tmp_path, logger=False)
+    trainer.fit(one.lightning_module)
+    with pytest.raises(ValueError, match=r'engine\.resume'):
+        path = trainer.checkpoint_callback.best_model_path
+        user(tmp_path, logger=False).fit(one.lightning_module, ckpt_path=path)
+    module = one.lightning_module
+    one.launch()
+    with pytest.raises(RuntimeError, match='anew for each run'):
+        user(tmp_path, logger=False).fit(module)
+    one = Engine(Net(), {'val': DataLoader(Points(), 4)}, work_dir=str(tmp_path), logger='refused')
+    with pytest.raises(ValueError, match='no loader for training'):
+        user(tmp_path, logger=False).fit(one.lightning_module)
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog):
+    caplog.set_level(logging.ERROR, 'lightning.pytorch')
