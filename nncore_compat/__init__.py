@@ -54,6 +54,7 @@ __all__ = [  # noqa: RUF022
     'load_checkpoint',
     'save_checkpoint',
     'set_random_seed',
+    'MetricHook',
     'install',
     'quirks',
     '__version__',

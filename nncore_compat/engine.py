@@ -465,4 +465,4 @@ class Engine(State):
 
 _DO_NOTHING = contextlib.nullcontext()
 # Kept here, because a script may patch the class itself.
-_ORIGINALS = {name: getattr(Engine, name) for name in ('train_iter', 'val_epoch')}
+_ORIGINALS = {name: getattr(Engine, name) for name in ('train_iter', 'val_epoch', 'evaluate')}
