@@ -55,6 +55,7 @@ __all__ = [  # noqa: RUF022
     'load_checkpoint',
     'save_checkpoint',
     'set_random_seed',
+    'MetricHook',
     'as_callback',
     'install',
     'quirks',

@@ -31,6 +31,7 @@ from .hooks import (
     Hook,
     JSONWriter,
     LrUpdaterHook,
+    MetricHook,
     OptimizerHook,
     PreciseBNHook,
     SamplerSeedHook,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._phases import metric_hooks
 from .comm import gather, is_main_process, sync
 
 if TYPE_CHECKING:
@@ -85,9 +86,27 @@ def announce(engine: Engine, split: str) -> None:
 
 def finish(engine: Engine, split: str) -> dict[str, Any]:
     """Evaluate a split that has been run, and reset the engine's counters and buffer."""
-    metrics = engine.evaluate()
+    metrics = _results(engine)
     if metrics:
         values = ', '.join(f'{key}: {value}' for key, value in metrics.items())
         engine.logger.info(f'Evaluation results on {split} split: {values}')
     engine.reset_states()
     return metrics
+
+
+def _results(engine: Engine) -> dict[str, Any]:
+    """Evaluate the split that was tested, with its dataset and with the hooks that have metrics."""
+    hooks = metric_hooks(engine)
+    results: dict[str, Any] = {}
+    if (
+        not hooks
+        or engine._overrides('evaluate')
+        or hasattr(engine.data_loader.dataset, 'evaluate')
+    ):
+        results = engine.evaluate()
+    for hook in hooks:
+        computed = hook.compute(engine)
+        for key in computed.keys() & (results or {}).keys():
+            engine.logger.warning(f'{hook.name}: {key!r} takes the place of what was there')
+        results = {**(results or {}), **computed}
+    return results

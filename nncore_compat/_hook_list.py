@@ -15,7 +15,7 @@ def insert(hooks: OrderedDict[str, Hook], hook: Hook, before: str | None, overwr
         hooks: The hooks by name, changed in place.
         hook: The new one.
         before: Name of the hook that it goes before; if None the place of the one it overwrites,
-            else the end.
+            else the one that it wants, else the end.
         overwrite: Whether it may replace a hook of the same name.
 
     Raises:
@@ -34,6 +34,8 @@ def insert(hooks: OrderedDict[str, Hook], hook: Hook, before: str | None, overwr
         place = others.index(before)
     elif before is None and hook.name in names:
         place = names.index(hook.name)
+    elif before is None and hook._goes_before in others:
+        place = others.index(hook._goes_before)
     ordered = [hooks[name] for name in others]
     ordered.insert(place, hook)
     hooks.clear()

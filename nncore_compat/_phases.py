@@ -10,6 +10,7 @@ import torch
 from . import quirks
 from ._errors import located
 from .builder import build_optimizer
+from .hooks import MetricHook
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -65,6 +66,14 @@ def enter_mode(engine: Engine, mode: str, split: str | None = None) -> None:
     set_state = getattr(engine.data_loader.dataset, 'set_state', None)
     if callable(set_state):
         set_state(mode)
+    if mode == 'test':
+        for hook in metric_hooks(engine):
+            hook.begin(engine)
+
+
+def metric_hooks(engine: Engine) -> list[MetricHook]:
+    """Return the hooks that see what the model puts out in validation and testing."""
+    return [hook for hook in engine.hooks.values() if isinstance(hook, MetricHook)]
 
 
 def close_train_epoch(engine: Engine) -> bool:
@@ -158,6 +167,8 @@ def eval_forward(engine: Engine, data: Any, sum_losses: bool) -> None:
             f"the model returns losses but no '_avg_factor' in {engine.mode} mode: they are "
             'averaged with the numbers of samples of the last training batches'
         )
+    for hook in metric_hooks(engine):
+        hook.update(engine, output)
     remember(engine, output)
 
 

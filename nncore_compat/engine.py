@@ -484,4 +484,6 @@ class Engine(State):
 
 _DO_NOTHING = contextlib.nullcontext()
 # Kept here, because a script may patch the class itself.
-_ORIGINALS = {name: getattr(Engine, name) for name in ('train_iter', 'val_iter', 'val_epoch')}
+_ORIGINALS = {
+    name: getattr(Engine, name) for name in ('train_iter', 'val_iter', 'val_epoch', 'evaluate')
+}

@@ -6,6 +6,7 @@ from .closure import ClosureHook
 from .eval import EvalHook
 from .lr_updater import LrUpdaterHook
 from .memory import EmptyCacheHook
+from .metric import MetricHook
 from .optimizer import OptimizerHook
 from .precise_bn import PreciseBNHook
 from .sampler_seed import SamplerSeedHook
@@ -18,7 +19,8 @@ from .writer import (
     WandbWriter,
 )
 
-__all__ = [  # noqa: RUF022 (the order is part of the mirrored API)
+# The order of nncore's own list; what is only ours comes last.
+__all__ = [  # noqa: RUF022
     'Hook',
     'CheckpointHook',
     'ClosureHook',
@@ -34,4 +36,5 @@ __all__ = [  # noqa: RUF022 (the order is part of the mirrored API)
     'PreciseBNHook',
     'SamplerSeedHook',
     'TimerHook',
+    'MetricHook',
 ]

@@ -37,6 +37,9 @@ class Hook:
     # What the undefined three-word events call when the quirk 'hook-defaults' is active.
     _late_target = 'after_iter'
 
+    # The hook that this one is inserted before, where nothing else is asked for.
+    _goes_before: str | None = None
+
     def __init__(self, name: str | None = None) -> None:
         self._name = name or type(self).__name__
         # nncore 0.4.7 makes the defaults in a loop and all of them see its last name: that is the
