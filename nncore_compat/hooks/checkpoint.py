@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ..builder import HOOKS
-from ..comm import is_main_process, main_only
+from .. import comm
+from ..comm import main_only
 from ..utils import collect_checkpoint, is_sharded, write_checkpoint
 from ._checks import check_count
 from .base import Hook
@@ -56,14 +57,14 @@ class CheckpointHook(Hook):
 
     def _save(self, engine: Any, epoch: int) -> None:
         # The other processes only give their part of a sharded model.
-        if not is_main_process() and not is_sharded(engine.model):
+        if not comm.is_main_process() and not is_sharded(engine.model):
             return
         checkpoint = collect_checkpoint(
             engine.model,
             engine.optimizer if self._save_optimizer else None,
             {'epoch': epoch, 'iter': engine.iter, 'stages': plain(engine.stages)},
         )
-        if not is_main_process():
+        if not comm.is_main_process():
             return
         name = f'epoch_{epoch}.pth'
         path = os.path.join(self._out or '', name)
