@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..builder import HOOKS
 from .. import comm
+from ..builder import HOOKS
 from ..comm import main_only
 from ..utils import collect_checkpoint, is_sharded, write_checkpoint
 from ._checks import check_count
