@@ -81,7 +81,8 @@ class Clips(Dataset):
         if dump_template is not None:
             path = dump_template.format(self.state)
             logger.info(f'Dumping inference outputs to {path}...')
-            nncore.dump([dict(vid=b['label']['vid'], saliency=b['saliency'].tolist()) for b in blobs], path)
+            rows = [dict(b['label'], saliency=b['saliency'].tolist()) for b in blobs]
+            nncore.dump(rows, path)
             return
 
         results = dict(mAP=self.mean_ap(blobs))

@@ -2,4 +2,4 @@ from .encoder import ConvEncoder
 from .loss import LocalizationLoss, SmoothedBCELoss
 from .model import Localizer
 
-__all__ = ['ConvEncoder', 'Localizer', 'LocalizationLoss', 'SmoothedBCELoss']
+__all__ = ['ConvEncoder', 'LocalizationLoss', 'Localizer', 'SmoothedBCELoss']

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import torch.nn as nn
 from nncore.nn import MODELS, build_norm_layer
 
@@ -9,9 +11,7 @@ class ConvEncoder(nn.Module):
     def __init__(self, in_dims, dims, num_layers=2, dropout=0.1, norm_cfg='BN1d'):
         super().__init__()
         sizes = [in_dims] + [dims] * num_layers
-        self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, 3, padding=1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.convs = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(build_norm_layer(norm_cfg, dims=dims) for _ in self.convs)
         self.dropout = nn.Dropout(dropout)
 
