@@ -51,13 +51,14 @@ def _writes_file(logger: logging.Logger) -> bool:
 
 
 def get_logger(
-    logger: logging.Logger | str | None = None, log_file: str | None = None
+    logger: logging.Logger | str | None = None, log_file: str | None = None, late: bool = True
 ) -> logging.Logger:
     """Return a logger that writes to standard output, and to a file in the main process.
 
     Args:
         logger: A logger, which is returned as it is; a name; or None for the root logger.
         log_file: The file to write to, unless the logger already writes to one.
+        late: Whether a logger that has been set up without a file is still given one.
 
     Returns:
         The logger.
@@ -73,7 +74,7 @@ def get_logger(
         real(logger)
         if not is_main_process():
             found.setLevel(logging.ERROR)
-    if log_file is not None and is_main_process() and (first or not _writes_file(found)):
+    if log_file is not None and is_main_process() and (first or (late and not _writes_file(found))):
         _write_to(found, log_file, 'w')
     return found
 

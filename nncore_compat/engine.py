@@ -163,7 +163,9 @@ class Engine(State):
         self.reset_states()
 
         self._log_file = os.path.join(str(self.work_dir), time_str + '.log')
-        self.logger = get_logger(logger, log_file=self._log_file)
+        # A script that evaluates sets up its logger without a file, and gives no work_dir, to
+        # leave nothing behind.
+        self.logger = get_logger(logger, log_file=self._log_file, late=work_dir is not None)
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):

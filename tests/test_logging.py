@@ -84,6 +84,13 @@ def test_a_logger_that_is_set_up_still_gets_its_file(name, tmp_path):
     assert len(logger.handlers) == 2
 
 
+def test_a_logger_that_is_set_up_can_stay_without_a_file(name, tmp_path):
+    get_logger(name, log_file=str(tmp_path / 'a.log'), late=False)
+    get_logger(name + '2')
+    get_logger(name + '2', log_file=str(tmp_path / 'b.log'), late=False)
+    assert os.listdir(tmp_path) == ['a.log']
+
+
 def test_a_second_file_is_not_added(name, tmp_path):
     get_logger(name, log_file=str(tmp_path / 'a.log'))
     get_logger(name, log_file=str(tmp_path / 'b.log')).info('one')

@@ -12,11 +12,11 @@ from parity.masks import mask_meta, mask_name, mask_text, mask_timings
 
 SHOWN = 6
 # Words of one side that the other rightly does not say: nncore calls a deprecated class (a
-# warning and the line it points at), and we say when a hook is lost to another's name, or is called
-# where nncore never calls it.
+# warning and the line it points at) and is given a stand-in of torchvision, and we say when a hook
+# is lost to another's name, or is called where nncore never calls it.
 PECULIAR = re.compile(
     r'nncore/engine/hooks/optimizer\.py:\d+: FutureWarning|^  self\.scaler = GradScaler\($'
-    r"|^\[INFO\]: 'ClosureHook' replaces the one registered before"
+    r"|^\[INFO\]: 'ClosureHook' replaces the one registered before|^torchvision  +"
     r'|^\[INFO\]: events fall back to before_epoch'
 )
 

@@ -1,0 +1,3 @@
+from .clips import Clips
+
+__all__ = ['Clips']

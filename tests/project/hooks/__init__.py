@@ -1,0 +1,4 @@
+from .freeze import FreezeHook
+from .loss_weight import LossWeightHook
+
+__all__ = ['FreezeHook', 'LossWeightHook']
