@@ -160,6 +160,37 @@ def test_a_process_that_dies_takes_the_others_with_it(tmp_path):
     assert 'ValueError: no more' in results[2][0].output
 
 
+def free_port():
+    with socket.socket() as one:
+        one.bind(('127.0.0.1', 0))
+        return str(one.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_processes_of_slurm_of_two_nodes_and_of_the_script_itself(tmp_path):
+    """Each is found as what it is, and trains as plain PyTorch does on the data of both."""
+    slurm = dict(SLURM_NTASKS='2', SLURM_NNODES='1', SLURM_STEP_NUM_TASKS='2')
+    cases = {
+        'slurm': [(dict(SLURM_PROCID=r, SLURM_LOCALID=r, **slurm), []) for r in '01'],
+        'nodes': [(dict(NODE_RANK=r), ['--num-nodes', 2]) for r in '01'],
+        'spawns': [({}, [])],
+    }
+    commands = []
+    for name, processes in cases.items():
+        meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port())
+        for env, options in processes:
+            script = [HERE / 'placed.py', tmp_path / name, name]
+            commands.append(([*RUNNER, *options, *script], {**meet, **env}))
+    with ThreadPoolExecutor(len(commands)) as pool:
+        done = list(pool.map(lambda command: run(command[0], **command[1]), commands))
+    output = ''.join(process.output for process in done)
+    assert [process.returncode for process in done] == [0] * 5, output[-3000:]
+    places = sorted(re.findall('place (.*)', output))
+    assert places == sorted(
+        ['0 1 2 0 near', '1 1 2 1 near'] * 2 + ['0 2 1 0 near', '1 2 1 0 near']
+    )
+
+
 def test_devices_against_the_launcher(tmp_path):
     """Told apart from what there is before any process waits for another."""
     script = tmp_path / 'script.py'

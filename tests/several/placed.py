@@ -1,0 +1,38 @@
+"""The same run, however its two processes came about; says how far it is from plain PyTorch."""
+
+import os
+import sys
+import tempfile
+
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from nncore.engine import Engine, comm
+from torch.utils.data import DataLoader, DistributedSampler
+
+sys.path.insert(0, os.path.dirname(__file__))
+from net import BATCH, Points, by_hand, loaders, seeded, stages
+
+
+def main(data):
+    engine = Engine(seeded(), data, stages=stages(), work_dir=sys.argv[1])
+    engine.launch()
+    weights, expected = engine.model.state_dict(), by_hand()
+    far = max(float((weights[key] - expected[key]).abs().max()) for key in expected)
+    trainer = engine.trainer
+    place = [comm.get_rank(), trainer.num_nodes, trainer.num_devices, trainer.local_rank]
+    print('place', *place, 'near' if far < 2e-6 else far, flush=True)
+
+
+def work(rank, folder):
+    dist.init_process_group('gloo', init_method=f'file://{folder}/m', rank=rank, world_size=2)
+    data, points = loaders(), Points(24, 1)
+    sampler = DistributedSampler(points, 2, rank, shuffle=False)
+    main({'train': DataLoader(points, BATCH, sampler=sampler), 'val': data['val']})
+
+
+if __name__ == '__main__':
+    if sys.argv[2] == 'spawns':
+        with tempfile.TemporaryDirectory() as meeting:
+            mp.spawn(work, (meeting,), nprocs=2)
+    else:
+        main(loaders())
