@@ -130,8 +130,11 @@ class Module(LightningModule):
             self.optimizers().step()
         return {'loss': loss, '_out': logits.argmax(1)}
 
-    validation_step = lambda self, batch, idx: Net.forward(self, batch, mode='val')
-    change = staticmethod(lambda output: output)
+    def validation_step(self, batch, batch_idx):
+        return Net.forward(self, batch, mode='val')
+
+    def change(self, output):
+        return output
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -427,7 +430,9 @@ def test_several_loaders_of_the_validation(tmp_path):
     lengths = []
     hook = ClosureHook('after_val_epoch', lambda e: lengths.append(len(e.data_loader)))
     trainer(tmp_path, as_callback('TimerHook'), as_callback(hook)).fit(
-        Two := type('Two', (Module,), {'validation_step': lambda self, b, i, dataloader_idx: None})(),
+        Two := type(
+            'Two', (Module,), {'validation_step': lambda self, b, i, dataloader_idx: None}
+        )(),
         train,
         [val, val],
     )

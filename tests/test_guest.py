@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -107,13 +108,35 @@ def test_the_same_as_launch(tmp_path):
     assert two.trainer is trainer
 
 
+@pytest.mark.parametrize(
+    'ours, theirs',
+    [
+        ({'amp': 'bf16'}, {}),
+        ({'trainer': {'precision': 'bf16-true'}}, {}),
+        ({}, {'precision': 'bf16-mixed'}),
+        ({'amp': 'fp16'}, {'precision': 'bf16-mixed'}),
+    ],
+)
+def test_precision(ours, theirs, tmp_path):
+    one = build(tmp_path / 'launched', **{**ours, **({'trainer': theirs} if theirs else {})})
+    one.launch()
+    two = build(tmp_path / 'fitted', **ours)
+    before = dict(two.amp_cfg)
+    user(tmp_path, logger=False, **theirs).fit(two.lightning_module)
+    assert result(two) == result(one)
+    assert two.amp_cfg == before
+    plain = build(tmp_path / 'plain')
+    plain.launch()
+    assert result(plain)[0] != result(one)[0]
+
+
 @pytest.mark.parametrize('name', SCRIPTS)
 def test_the_same_as_nncore(name, sides, tmp_path):
     folders = []
     for side, prelude in zip(sides, ('', PRELUDE), strict=True):
         folders.append(tmp_path / str(len(folders)))
         side.start(name, folders[-1], prelude=prelude)
-    assert [side.wait() for side in sides] == [0, 0], open(f'{folders[1]}.stderr').read()[-3000:]
+    assert [side.wait() for side in sides] == [0, 0], Path(f'{folders[1]}.stderr').read_text()
     assert not compare_runs(*folders)
 
 
@@ -253,8 +276,9 @@ def test_resumed(tmp_path):
 )
 def test_refused_settings(setting, words, tmp_path):
     one = build(tmp_path)
-    (key,) = setting
-    with pytest.raises(ValueError, match=rf'Trainer\(\w+=.* has no place in an engine: .*({words})'):
+    with pytest.raises(
+        ValueError, match=rf'Trainer\(\w+=.* has no place in an engine: .*({words})'
+    ):
         user(tmp_path, logger=False, **setting).fit(one.lightning_module)
     assert not one.hooks['Log'].calls
 

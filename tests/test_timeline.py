@@ -80,9 +80,7 @@ class Other(Some):
 def short(folder, **kwargs):
     """An engine whose every loop is run once."""
     loaders = {'train': DataLoader(Points(4), 4), 'val': DataLoader(Points(4), 4)}
-    return engine(
-        folder, stages=stage(validation={'interval': 1}), data_loaders=loaders, **kwargs
-    )
+    return engine(folder, stages=stage(validation={'interval': 1}), data_loaders=loaders, **kwargs)
 
 
 def trace(one):
@@ -182,7 +180,8 @@ def test_hooks_and_callbacks_are_called_as_it_says(tmp_path, spec):
     one.register_hook(Some(), before='CheckpointHook')
     one.register_hook(Generic(), before='TimerHook')
     calls = compare(one)
-    iteration = [name for name, event in calls if event in ('after_train_iter', 'on_train_batch_end')]
+    events = ('after_train_iter', 'on_train_batch_end')
+    iteration = [name for name, event in calls if event in events]
     assert iteration.index('OptimizerHook') < iteration.index('Some')
     assert iteration.index('Some') < iteration.index('EventWriterHook') < iteration.index('Other')
 
@@ -215,7 +214,8 @@ def test_mixed_table(tmp_path):
     order = [row.hook_event for row in one.timeline() if row.hook_event]
     assert order[:4] == ['before_launch', 'before_stage', 'before_train_epoch', 'before_train_iter']
     depths = {row.hook_event: row.depth for row in one.timeline()}
-    assert (depths['before_launch'], depths['after_train_iter'], depths['after_val_iter']) == (0, 3, 4)
+    events = ('before_launch', 'after_train_iter', 'after_val_iter')
+    assert [depths[event] for event in events] == [0, 3, 4]
 
 
 def test_own_steps_are_named(tmp_path):

@@ -103,7 +103,8 @@ class HookCallback(Callback):
         if isinstance(module, StagesModule):
             module.engine.register_hook(self.hook, overwrite=False)
             return
-        party = [one for one in trainer.callbacks if isinstance(one, HookCallback)]
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        party = [one for one in callbacks if isinstance(one, HookCallback)]
         if party[0] is not self:
             return
         # No two of one name: Lightning asks for that, by their state_key.
@@ -155,7 +156,7 @@ class HookCallback(Callback):
                     self._close_epoch()
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if self._validates(trainer):
+        if self.view is not None and not trainer.sanity_checking:
             if self._is_first:
                 self.view.enter('val')
             self.hook.before_val_epoch(self.view)
@@ -168,7 +169,7 @@ class HookCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._validates(trainer):
+        if self.view is not None and not trainer.sanity_checking:
             self.hook.before_val_iter(self.view)
 
     def on_validation_batch_end(
@@ -180,14 +181,14 @@ class HookCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._validates(trainer):
+        if self.view is not None and not trainer.sanity_checking:
             if self._is_first:
                 self.view.remember(outputs, batch)
             self.hook.after_val_iter(self.view)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         # Not at the end of its epoch: a module logs there too, after the callbacks.
-        if self._validates(trainer):
+        if self.view is not None and not trainer.sanity_checking:
             if self._is_first:
                 self.view.remember_logged()
             self.hook.after_val_epoch(self.view)
@@ -211,9 +212,6 @@ class HookCallback(Callback):
     @property
     def _is_last(self) -> bool:
         return self.party[-1] is self
-
-    def _validates(self, trainer: Trainer) -> bool:
-        return self.view is not None and not trainer.sanity_checking
 
     def _call_all(self, event: str) -> None:
         for one in self.party:

@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from .. import _evaluation, _phases
 from . import settings, strategy
 from .callback import Dispatcher
+from .precision import take_over
 from .private import UninterruptedTrainer
 
 if TYPE_CHECKING:
@@ -63,11 +64,7 @@ class Guest(Callback):
         run.trainer = trainer  # type: ignore[assignment]
         run.module.begin()
         self._set(run, 'binding', strategy.binds_optimizer(trainer.strategy))
-        plugin = trainer.strategy.precision_plugin
-        if type(plugin) is Precision and run.precision is not None:
-            self._set(trainer.strategy, 'precision_plugin', run.precision)
-        else:
-            self._set(run, 'precision', None)
+        self._agree_on_precision()
         for loop in (trainer.validate_loop, trainer.test_loop):
             self._set(loop, 'inference_mode', False)
         others = [one for one in trainer.callbacks if not isinstance(one, Dispatcher)]  # type: ignore[attr-defined]
@@ -111,6 +108,18 @@ class Guest(Callback):
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
         self._leave()
+
+    def _agree_on_precision(self) -> None:
+        run, plugin = self.run, self.trainer.strategy.precision_plugin
+        if plugin is run.precision:
+            return
+        # What a Trainer has where its user names none.
+        if type(plugin) is Precision:
+            self._set(self.trainer.strategy, 'precision_plugin', run.precision)
+            return
+        self._set(run, 'precision', plugin)
+        self._set(run.engine, 'amp_cfg', run.engine.amp_cfg)
+        take_over(run.engine, run.module, plugin)
 
     def _leave(self) -> None:
         self.run.end()

@@ -43,20 +43,18 @@ class Timeline(list[Row]):
 
     def __repr__(self) -> str:
         heads = ('nncore', 'Lightning', 'who is called, in order')
-        lines = [heads, *(self._line(row) for row in self)]
-        widths = [max(len(line[i]) for line in lines if line[1] is not None) for i in (0, 1)]
-        lines.insert(1, ('-' * widths[0], '-' * widths[1], '-' * len(heads[2])))
-        return '\n'.join(
-            left if middle is None else f'{left:{widths[0]}}  {middle:{widths[1]}}  {who}'.rstrip()
-            for left, middle, who in lines
-        )
+        left = max(len(heads[0]), *(len(_name(row)) for row in self if not row.title))
+        middle = max(len(heads[1]), *(len(row.callback_event or '') for row in self))
+        lines = [heads, ('-' * left, '-' * middle, '-' * len(heads[2]))]
+        lines += [
+            (_name(row), '' if row.title else row.callback_event or '.', ', '.join(row.calls))
+            for row in self
+        ]
+        return '\n'.join(f'{a:{left}}  {b:{middle}}  {c}'.rstrip() for a, b, c in lines)
 
-    @staticmethod
-    def _line(row: Row) -> tuple[str, str | None, str]:
-        indent = '  ' * row.depth
-        if row.title:
-            return f'{indent}{row.title}', None, ''
-        return f'{indent}{row.hook_event or "."}', row.callback_event or '.', ', '.join(row.calls)
+
+def _name(row: Row) -> str:
+    return '  ' * row.depth + (row.title or row.hook_event or '.')
 
 
 def timeline(engine: Engine) -> Timeline:
@@ -129,9 +127,7 @@ class _Writer:
             if calls:
                 yield Row(depth, callback_event=event, calls=tuple(calls))
 
-    def _at(
-        self, depth: int, hook_event: str, callback_event: str | None = None
-    ) -> Iterator[Row]:
+    def _at(self, depth: int, hook_event: str, callback_event: str | None = None) -> Iterator[Row]:
         calls: list[str] = []
         stepping = list(self._only(depth + 1, *STEPPING))
         for one, call in self._calls(hook_event, callback_event):
