@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from . import private, processes, settings
 from .precision import EnginePrecision
+from .silence import silenced
 from .strategy import ReplicatedStrategy
 
 
@@ -72,5 +73,6 @@ def build(
 
 def start_processes() -> None:
     """Start the processes that the command line asks for, before the script begins."""
-    trainer = build(settings.collect(None), '.', [])
+    with silenced():
+        trainer = build(settings.collect(None), '.', [])
     processes.start(trainer, early=True)

@@ -33,12 +33,14 @@ class Job(NamedTuple):
         makes: Files that it must leave behind.
         given: A job and the file of it that the other side made, here as given.pth.
         processes: How many processes torchrun starts; 1 is plain Python.
+        devices: Whether our side starts the processes itself, without torchrun.
     """
 
     argv: str
     makes: str = ''
     given: tuple[str, str] | None = None
     processes: int = 1
+    devices: bool = False
 
 
 TWO_STAGES = f'{CONFIGS}_2s_5e_clips.py'
@@ -72,6 +74,7 @@ JOBS = {
         f'{CONFIGS}_hl_2e_clips.py --eval --checkpoint given.pth',
         given=('train_two', 'two/epoch_2.pth'),
         processes=2,
+        devices=True,
     ),
 }
 
@@ -103,13 +106,17 @@ def run(name, side, folder, futures):
         _, trained = futures[source][reference].result()
         shutil.copy(trained / file, cwd / 'given.pth')
     launcher, streams = [], [f'{cwd}.stdout', f'{cwd}.stderr']
-    if job.processes > 1:
+    runner = [] if reference else list(OURS)
+    torchrun = job.processes > 1 and (reference or not job.devices)
+    if torchrun:
         launcher = ['-m', 'torch.distributed.run', '--standalone', '--redirects=3']
         launcher += [f'--nproc-per-node={job.processes}', f'--log-dir={cwd}.ranks']
         streams = [f'{cwd}.launcher', subprocess.STDOUT]
-    argv = [sys.executable, *launcher, *([] if reference else OURS), 'tools/launch.py']
-    status = call([*argv, *job.argv.split()], cwd, environment(reference), *streams)
-    if job.processes > 1:
+    elif job.processes > 1:
+        runner += ['--devices', str(job.processes)]
+    argv = [sys.executable, *launcher, *runner, 'tools/launch.py', *job.argv.split()]
+    status = call(argv, cwd, environment(reference), *streams)
+    if torchrun:
         for end in ('stdout', 'stderr'):
             ranks = sorted(Path(f'{cwd}.ranks').glob(f'*/attempt_0/*/{end}.log'))
             Path(f'{cwd}.{end}').write_bytes(b''.join(path.read_bytes() for path in ranks))
