@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import getpass
 import logging
 import os
 import socket
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -135,6 +137,10 @@ class Engine(State):
     ) -> None:
         from ._lightning.run import Run
 
+        # A finished engine and its Trainer hold each other: its memory, and its workers, are let go
+        # of here at the latest, not in the middle of this one's run.
+        if _finished:
+            gc.collect()
         time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
         self.work_dir = work_dir or os.path.join('work_dirs', time_str)
         self.model = build_model(model, **kwargs)
@@ -363,6 +369,7 @@ class Engine(State):
         if self._run.used:
             self._run = Run(self, self._given)
         self._run.used = True
+        _finished.add(self)
         if self._run.starts_later:
             return self._run.launch_elsewhere(eval)
         return self._launch(eval)
@@ -484,6 +491,8 @@ class Engine(State):
             )
 
 
+# Those that have been launched, dead or alive.
+_finished: weakref.WeakSet[Engine] = weakref.WeakSet()
 _DO_NOTHING = contextlib.nullcontext()
 # Kept here, because a script may patch the class itself.
 _ORIGINALS = {

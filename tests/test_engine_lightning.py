@@ -1,8 +1,10 @@
 """What Lightning sees of a run, and what a run leaves of Lightning."""
 
+import gc
 import logging
 import signal
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -517,3 +519,17 @@ def test_workers_end_when_the_model_raises_in_evaluation(tmp_path):
     with pytest.raises(RuntimeError, match='enough'):
         one.launch(eval='test')
     assert multiprocessing.active_children() == []
+
+
+def test_a_finished_engine_is_gone_when_the_next_one_begins(tmp_path):
+    gc.collect()
+    gc.disable()
+    try:
+        one = engine(tmp_path)
+        one.launch()
+        left = [weakref.ref(one), weakref.ref(one.model), weakref.ref(one.trainer)]
+        del one
+        engine(tmp_path)
+        assert [ref() for ref in left] == [None] * 3
+    finally:
+        gc.enable()
