@@ -176,3 +176,7 @@ def remember(engine: Engine, output: dict[str, Any]) -> None:
     """Put the values of a model's output into the buffer."""
     for key, value in output.items():
         engine.buffer.update(key, value.detach().cpu() if torch.is_tensor(value) else value)
+    averages = engine._run.module.averages
+    if averages is not None:
+        kept = {key: engine.buffer.latest(key) for key in output}
+        averages.add(engine.mode, output, kept)

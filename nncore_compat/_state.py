@@ -24,6 +24,8 @@ class State:
 
     _mode: str | None = None
     _factor_missed = False
+    # Whether the run was ended before its time.
+    _stopped = False
     _kwargs: dict[str, Any]
     _stage: int
     _epoch: int

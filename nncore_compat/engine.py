@@ -37,14 +37,14 @@ from ._logging import get_logger, reopen
 from ._progress import ProgressBar
 from ._state import State
 from .buffer import Buffer
-from .builder import build_hook, build_model
+from .builder import build_model
 from .comm import get_world_size, is_distributed, is_main_process
 from .hooks import ClosureHook, Hook, OptimizerHook
 from .hooks.base import meets_hook_defaults
 from .utils import load_checkpoint
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch import Callback, LightningModule, Trainer
 
     from ._lightning.timeline import Timeline
 
@@ -90,7 +90,7 @@ class Engine(State):
             ``train``.
         stages: One stage or a list: dicts of ``epochs``, ``optimizer`` and optionally
             ``lr_schedule``, ``warmup``, ``validation``, ``grad_clip``, ``loss``.
-        hooks: More hooks: objects, configs or names.
+        hooks: More hooks and Lightning callbacks: objects, configs or names.
         buffer_size: Number of values kept per key in the buffer.
         logger: A logger or its name.
         work_dir: Where logs and checkpoints go; ``work_dirs/<time>`` if not given.
@@ -156,7 +156,7 @@ class Engine(State):
             for key, loader in _loaders.fill(data_loaders).items()
         }
         self._run.split_data()
-        self.hooks: OrderedDict[str, Hook] = OrderedDict()
+        self.hooks: OrderedDict[str, Any] = OrderedDict()
         self.register_hook(DEFAULT_HOOKS)
         if is_distributed() or self._run.several:
             self.register_hook('SamplerSeedHook', before='OptimizerHook')
@@ -201,44 +201,52 @@ class Engine(State):
 
     def register_hook(
         self,
-        hook: list | Hook | dict | str,
+        hook: list | Hook | Callback | dict | str,
         before: str | None = None,
         overwrite: bool = True,
         **kwargs: Any,
     ) -> None:
-        """Register a hook or a list of hooks.
+        """Register a hook or a Lightning callback, or a list of them.
+
+        All stand in one list, ``engine.hooks``, by name. A hook has a name of its own, a callback
+        that of its class; a further callback of a class goes beside the one before under
+        'ModelCheckpoint_2', unless both have the same ``state_key`` and a state: then it replaces
+        it, as hooks of one name do. While training runs, the event that is running goes on over
+        the list as it was.
 
         Args:
-            hook: A hook, its config or its name, or a list of them.
-            before: Name of the hook to insert it before; the end of the list if not given, or
-                the place of the hook that it overwrites.
-            overwrite: Whether it may replace a hook of the same name.
+            hook: A hook or callback, its config or its name, or a list of them. Names are looked
+                up in ``HOOKS``, then in ``lightning.pytorch.callbacks``.
+            before: Name of the one to insert it before; the end of the list if not given, or
+                the place of the one that it overwrites.
+            overwrite: Whether it may replace one of the same name.
             **kwargs: More arguments of the hook, when it is built.
 
         Raises:
-            TypeError: It is no hook.
-            ValueError: The hook's name, or ``before``, is unknown.
-            KeyError: There is a hook of that name, and ``overwrite`` is False.
+            TypeError: It is neither a hook nor a callback.
+            ValueError: The name, or ``before``, is unknown, or the callback cannot work here.
+            KeyError: There is one of that name, and ``overwrite`` is False.
         """
         if isinstance(hook, (list, tuple)):
             for h in hook:
                 self.register_hook(h, before=before, overwrite=overwrite, **kwargs)
             return
         if isinstance(hook, (dict, str)):
-            hook = build_hook(hook, **kwargs)
-        if not isinstance(hook, Hook):
-            raise TypeError(f'hook must be a Hook, a dict or a str, but got {hook!r}')
+            hook = _hook_list.build(hook, **kwargs)
+        name = _hook_list.name_for(hook, self.hooks)
+        self._run.arrangement.check(hook)
 
-        old = self.hooks.get(hook.name)
-        _hook_list.insert(self.hooks, hook, before, overwrite)
+        old = self.hooks.get(name)
+        _hook_list.insert(self.hooks, name, hook, before, overwrite)
         if isinstance(old, ClosureHook) and isinstance(hook, ClosureHook):
-            self._notice(f"'{hook.name}' replaces the one registered before: give it another name")
+            self._notice(f"'{name}' replaces the one registered before: give it another name")
+        self._run.arrangement.follow()
 
-    def unregister_hook(self, hook: list | Hook | str) -> None:
-        """Unregister a hook or a list of hooks.
+    def unregister_hook(self, hook: list | Hook | Callback | str) -> None:
+        """Unregister a hook or callback, or a list of them.
 
         Args:
-            hook: A hook or its name, or a list of them.
+            hook: A hook or callback or its name, or a list of them.
 
         Raises:
             KeyError: It is not registered.
@@ -247,7 +255,8 @@ class Engine(State):
             for h in hook:
                 self.unregister_hook(h)
             return
-        _hook_list.remove(self.hooks, hook.name if isinstance(hook, Hook) else hook)
+        _hook_list.remove(self.hooks, hook)
+        self._run.arrangement.follow()
 
     def load_checkpoint(self, checkpoint: dict | str, **kwargs: Any) -> None:
         """Load weights.
@@ -429,7 +438,10 @@ class Engine(State):
 
     def _call_hook(self, name: str) -> None:
         for hook in tuple(self.hooks.values()):
-            getattr(hook, name)(self)
+            # Callbacks of the list do not have these: they are Lightning's to call.
+            method = getattr(hook, name, None)
+            if method is not None:
+                method(self)
 
     def _overrides(self, name: str) -> bool:
         return name in vars(self) or getattr(type(self), name) is not _ORIGINALS[name]
@@ -481,7 +493,8 @@ class Engine(State):
             self.logger.info(message)
 
     def _meet_hook_defaults(self) -> None:
-        names = [hook.name for hook in self.hooks.values() if meets_hook_defaults(hook)]
+        hooks = [hook for hook in self.hooks.values() if isinstance(hook, Hook)]
+        names = [hook.name for hook in hooks if meets_hook_defaults(hook)]
         if names and not quirks.active('hook-defaults'):
             quirks.met(
                 'hook-defaults',

@@ -72,15 +72,15 @@ def test_order_of_events_of_both_sides(tmp_path):
         'on_train_batch_end',
     ]
     validation = [
-        'on_validation_start',
         'before_val_epoch',
+        'on_validation_start',
         'on_validation_epoch_start',
-        'on_validation_batch_start',
         'before_val_iter',
+        'on_validation_batch_start',
         'after_val_iter',
         'on_validation_batch_end',
-        'on_validation_epoch_end',
         'after_val_epoch',
+        'on_validation_epoch_end',
         'on_validation_end',
     ]
     assert calls == [

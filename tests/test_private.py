@@ -29,9 +29,14 @@ def test_names(tmp_path):
         (loop.epoch_loop, '_batches_that_stepped'),
         (loop.epoch_loop.val_loop, '_max_batches'),
         (loop.epoch_loop.val_loop, '_combined_loader'),
+        (one.trainer, '_logger_connector'),
     ):
         assert name in vars(holder), name
+    assert isinstance(type(loop)._can_stop_early, property)
     # What is called on them is public, on private objects.
+    assert callable(loop.epoch_loop.val_loop.run)
+    assert one.trainer._logger_connector.should_update_logs in (True, False)
+    assert callable(one.trainer._logger_connector.configure_logger)
     assert 'optimizer' in inspect.getsource(loop.epoch_loop.manual_optimization.on_run_start)
 
 

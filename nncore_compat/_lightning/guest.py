@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from .. import _evaluation, _phases
 from . import settings, strategy
-from .callback import Dispatcher
+from .arrangement import Arrangement
 from .precision import take_over
 from .private import UninterruptedTrainer
 
@@ -67,8 +67,7 @@ class Guest(Callback):
         self._agree_on_precision()
         for loop in (trainer.validate_loop, trainer.test_loop):
             self._set(loop, 'inference_mode', False)
-        others = [one for one in trainer.callbacks if not isinstance(one, Dispatcher)]  # type: ignore[attr-defined]
-        self._set(trainer, 'callbacks', [self, *others])
+        self._set(trainer, 'callbacks', [self, *trainer.callbacks])  # type: ignore[attr-defined]
         if not fitting:
             self._set(run.module, 'evaluating', True)
             split = 'val' if trainer.validating else 'test'
@@ -81,9 +80,13 @@ class Guest(Callback):
             run.module.max_epochs = trainer.max_epochs  # type: ignore[assignment]
         self._set(trainer, 'num_sanity_val_steps', 0)
         self._set(trainer, 'check_val_every_n_epoch', settings.NEVER)
-        # Enough to begin: the dispatcher tells how many there are, epoch by epoch.
+        # Enough to begin: the first segment tells how many there are, epoch by epoch.
         self._set(trainer.fit_loop, 'max_epochs', engine.epoch + 1)
-        trainer.callbacks.insert(1, Dispatcher(engine))  # type: ignore[attr-defined]
+        self._set(trainer, 'limit_val_batches', trainer.limit_val_batches)
+        # Its user's own callbacks come after those of the engine.
+        told = {'logger': trainer.loggers}
+        self._set(run, 'arrangement', Arrangement(engine, trainer, run.module, told, self))
+        run.arrangement.begin()
         self._set(run, 'fitting', True)
         if run.binding:
             _phases.give_optimizer(engine)
@@ -123,6 +126,7 @@ class Guest(Callback):
 
     def _leave(self) -> None:
         self.run.end()
+        self.run.arrangement.end()
         for owner, name, value in reversed(self._kept):
             setattr(owner, name, value)
         self._kept.clear()

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
 from .._progress import ProgressBar
+from .averages import Averages
+from .guards import callers_grad_mode, passes_stop_iteration
 from .loader import NOTHING, LoaderView, unwrap
-from .private import Interrupted, resize_validation
+from .private import logs_now, resize_validation, validate
+from .requirements import refuse_missing_monitor
 from .settings import NEVER
 from .strategy import ShardedStrategy, follow_freezing, shard
 
 if TYPE_CHECKING:
     from ..engine import Engine
-
-F = TypeVar('F', bound=Callable[..., Any])
-
-
-def passes_stop_iteration(func: F) -> F:
-    """Let a StopIteration out of a user's code through the loops that take it for their own."""
-
-    @functools.wraps(func)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return func(*args, **kwargs)
-        except StopIteration as error:
-            raise Interrupted(error) from error
-
-    return wrapper  # type: ignore[return-value]
-
-
-def callers_grad_mode(func: F) -> F:
-    """Run a step of validation or testing in the grad mode of the launch.
-
-    Lightning runs them under no_grad. In nncore only the model does, so hooks may use gradients.
-    """
-
-    @functools.wraps(func)
-    def wrapper(self: StagesModule, *args: Any) -> Any:
-        with torch.set_grad_enabled(self.grad_enabled):
-            return func(self, *args)
-
-    return wrapper  # type: ignore[return-value]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -67,6 +42,13 @@ class StagesModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.engine = engine
+        # Where anyone looks at metrics.
+        self.averages: Averages | None = None
+        # What the Trainer had, while it is not to validate.
+        self._limit_val_batches: Any = None
+        # Whether a fit is the first of the launch, and whether it ends it: see Run.fit.
+        self.launching = True
+        self.ending = False
         self.begin()
 
     # Whether a Trainer that is not the engine's validates or tests.
@@ -77,7 +59,8 @@ class StagesModule(LightningModule):
         self.model = unwrapped(self.engine.model)
         self.bar: ProgressBar | None = None
         self.grad_enabled = torch.is_grad_enabled()
-        # Of the epoch that runs.
+        # Of the iteration and of the epoch that run.
+        self.whole_iter = False
         self.split: str | None = None
         # Where the Trainer stops, if that is before the last stage does.
         self.max_epochs = NEVER
@@ -86,9 +69,26 @@ class StagesModule(LightningModule):
             for split in ('train', 'val', 'test')
         }
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The model's, for BackboneFinetuning."""
+        return self.model.backbone  # type: ignore[return-value]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StagesModule:
+        # Weight averaging copies the module for its weights: not the engine with its data.
+        state = self.__getstate__()
+        state.update(engine=None, averages=None, bar=None, views={})
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(state, memo))
+        return copied
+
     def _loader(self, split: str) -> Any:
-        # Once in the epoch it is the engine's: a hook may have put another one in place.
         engine = self.engine
+        if split == 'val' and engine._overrides('val_epoch'):
+            # It has a loop of its own.
+            return ()
+        # Once in the epoch it is the engine's: a hook may have put another one in place.
         # Which split is tested is decided at launch.
         if split in (self.split, 'test'):
             return engine.data_loader
@@ -130,15 +130,31 @@ class StagesModule(LightningModule):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
+    def enter(self, split: str) -> None:
+        """Begin an epoch of the engine's."""
+        self.split = split
+        if self.averages is not None:
+            self.averages.begin(split)
+
+    def take_iter(self, whole: bool) -> None:
+        """Begin an iteration.
+
+        Args:
+            whole: Whether the engine's method does all of it, hooks included.
+        """
+        # An assignment to a module's attribute is slow.
+        self.__dict__['whole_iter'] = whole
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         follow_freezing(self.trainer.strategy)
 
     @passes_stop_iteration
-    def training_step(self, batch: Any, batch_idx: int) -> None:
-        if self.engine._overrides('train_iter'):
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any] | None:
+        if self.whole_iter:
             self.engine.train_iter(unwrap(batch))
         else:
             _phases.train_forward(self.engine, unwrap(batch))
+        return None if self.averages is None else self.averages.output()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # Here all precision plugins have unscaled.
@@ -147,6 +163,10 @@ class StagesModule(LightningModule):
     @passes_stop_iteration
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         # After all callbacks, and before Lightning looks whether to validate.
+        if self.averages is not None and logs_now(self.trainer):
+            self.log_dict(self.averages.step(), on_step=True, on_epoch=False, batch_size=1)
+        if not self.whole_iter:
+            self.engine._iter += 1
         if self.trainer.is_last_batch:
             self.close_train_epoch()
 
@@ -159,15 +179,39 @@ class StagesModule(LightningModule):
         engine = self.engine
         for batch in self.views['train'].rest():
             engine.train_iter(unwrap(batch))
+        self.publish('train')
         if not _phases.close_train_epoch(engine):
             return
         engine.logger.info('Validating...')
-        if engine._overrides('val_epoch') or not lightning_validates:
-            engine.val_epoch()
-            return
-        _phases.enter_mode(engine, 'val')
-        self.split = 'val'
-        self.trainer.check_val_every_n_epoch = 1
+        self.put_off_validation(self.trainer, False)
+        if not engine._overrides('val_epoch'):
+            _phases.enter_mode(engine, 'val')
+        self.enter('val')
+        if lightning_validates:
+            self.trainer.check_val_every_n_epoch = 1
+        else:
+            validate(self.trainer)
+
+    def put_off_validation(self, trainer: Trainer, off: bool) -> None:
+        """Have the Trainer take it that it never validates, or as its user has set it.
+
+        Args:
+            trainer: The Trainer.
+            off: Whether it never does. Callbacks that monitor look at the ends of training epochs
+                then.
+        """
+        if off:
+            self._limit_val_batches = trainer.limit_val_batches
+            trainer.limit_val_batches = 0
+        elif self._limit_val_batches is not None:
+            trainer.limit_val_batches, self._limit_val_batches = self._limit_val_batches, None
+        trainer.check_val_every_n_epoch = 1 if off else NEVER
+
+    @passes_stop_iteration
+    def on_train_epoch_end(self) -> None:
+        # Lightning only warns, epoch after epoch.
+        if self._limit_val_batches is not None:
+            refuse_missing_monitor(self.trainer)
 
     @callers_grad_mode
     @passes_stop_iteration
@@ -176,28 +220,55 @@ class StagesModule(LightningModule):
             self.on_test_start()
             return
         self.trainer.check_val_every_n_epoch = NEVER
-        self.engine._call_hook('before_val_epoch')
+        if self.engine._overrides('val_epoch'):
+            with self.recorded():
+                self.engine.val_epoch()
+            return
         resize_validation(self.trainer, len(self.views['val']))
         self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any] | None:
         if self.evaluating:
             self.test_step(batch, batch_idx)
-            return
-        self.engine.val_iter(unwrap(batch))
-        self.bar.update()  # type: ignore[union-attr]
+            return None
+        if self.whole_iter:
+            self.engine.val_iter(unwrap(batch))
+        else:
+            _phases.eval_forward(self.engine, unwrap(batch), sum_losses=True)
+        return None if self.averages is None else self.averages.output()
+
+    def on_validation_batch_end(
+        self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if not self.evaluating:
+            self.bar.update()  # type: ignore[union-attr]
 
     @callers_grad_mode
     @passes_stop_iteration
     def on_validation_epoch_end(self) -> None:
-        for batch in self.views['val'].rest():
-            self.validation_step(batch, -1)
-        if self.evaluating:
-            self._evaluate('val')
+        if not self.evaluating:
+            self.publish('val')
             return
-        self.engine._call_hook('after_val_epoch')
+        for batch in self.views['val'].rest():
+            self.test_step(batch, -1)
+        self._evaluate('val')
+
+    def recorded(self) -> contextlib.AbstractContextManager[None]:
+        """Have the results of a validation recorded that hooks write into the buffer."""
+        if self.averages is None:
+            return contextlib.nullcontext()
+        return self.averages.recorded(self.engine.buffer)
+
+    def publish(self, mode: str) -> None:
+        """Put the metrics of an epoch where callbacks and loggers find them.
+
+        Args:
+            mode: ``'train'`` or ``'val'``.
+        """
+        if self.averages is not None:
+            self.averages.publish(mode, self)
 
     @callers_grad_mode
     @passes_stop_iteration

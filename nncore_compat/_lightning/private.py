@@ -118,3 +118,26 @@ def share_of(trainer: Trainer, loader: DataLoader[Any], shuffle: bool) -> Any:
 def to_device(optimizers: list[Optimizer], device: torch.device) -> None:
     """Move the state of optimizers."""
     _optimizers_to_device(optimizers, device)
+
+
+def validate(trainer: Trainer) -> None:
+    """Run the validation of a fit at a moment when Lightning itself would not."""
+    trainer.validating = True
+    trainer.fit_loop.epoch_loop.val_loop.run()
+    trainer.training = True
+
+
+def stops(trainer: Trainer) -> bool:
+    """Tell whether the fit ends at the next occasion, because someone asked for it."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
+
+
+def logs_now(trainer: Trainer) -> bool:
+    """Tell whether anyone is to see the values of the iteration that ends."""
+    seen = bool(trainer.loggers) or trainer.progress_bar_callback is not None
+    return seen and trainer._logger_connector.should_update_logs
+
+
+def use_default_logger(trainer: Trainer) -> None:
+    """Give the Trainer the logger that it would have made itself."""
+    trainer._logger_connector.configure_logger(True)

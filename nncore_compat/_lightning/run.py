@@ -11,7 +11,8 @@ import torch
 
 from .. import _amp, _phases
 from . import copies, private, processes, settings, strategy, trainer
-from .callback import Dispatcher, exchange_optimizer
+from .arrangement import Arrangement
+from .callback import exchange_optimizer
 from .guest import Guest
 from .module import StagesModule
 from .precision import EnginePrecision, precision_of, take_over
@@ -45,12 +46,11 @@ class Run:
         self.look: Callable[[], None] = _nothing
         with silenced():
             self.module = StagesModule(engine)
-            self.trainer = trainer.build(
-                self.settings, str(engine.work_dir), [Dispatcher(engine)], precision_of(engine)
-            )
+            self.trainer = trainer.build(self.settings, str(engine.work_dir), precision_of(engine))
         self.precision = self.trainer.precision_plugin
         if not isinstance(self.precision, EnginePrecision):
             take_over(engine, self.module, self.precision)
+        self.arrangement = Arrangement(engine, self.trainer, self.module, self.settings)
         self.binding = strategy.binds_optimizer(self.trainer.strategy)
 
     def join(self) -> None:
@@ -98,10 +98,12 @@ class Run:
         engine = self.engine
         self.fitting = True
         try:
+            with silenced():
+                self.arrangement.begin()
             while True:
                 if self.binding:
                     _phases.give_optimizer(engine)
-                # Enough to begin: the dispatcher tells how many there are, epoch by epoch.
+                # Enough to begin: the first segment tells how many there are, epoch by epoch.
                 self.trainer.fit_loop.max_epochs = engine.epoch + 1
                 self._call(self.trainer.fit)
                 if not self.binding or self.trainer.should_stop:
@@ -110,6 +112,7 @@ class Run:
                     break
         finally:
             self.fitting = False
+            self.arrangement.end()
 
     def test(self) -> None:
         """Run the split that the engine has entered."""

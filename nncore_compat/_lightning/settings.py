@@ -49,6 +49,7 @@ REFUSED = {
     'fast_dev_run': _LOADERS,
     'reload_dataloaders_every_n_epochs': 'a hook may replace engine.data_loaders',
     'inference_mode': 'hooks may use gradients in validation, as in nncore',
+    'callbacks': 'callbacks and hooks are one list: hooks=[...]',
     'barebones': 'it would switch off the hooks',
 }
 _BUILT_IN = ('auto', 'gpu', 'cpu', 'cuda', 'mps', 'tpu')

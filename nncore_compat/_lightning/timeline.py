@@ -98,7 +98,10 @@ class _Writer:
 
     def _validation(self, depth: int) -> Iterator[Row]:
         if self.engine._overrides('val_epoch'):
+            yield from self._only(depth, 'on_validation_start')
             yield self._own(depth, 'val_epoch')
+            ends = ('on_validation_epoch_start', 'on_validation_epoch_end', 'on_validation_end')
+            yield from self._only(depth, *ends)
             return
         yield from self._at(depth, 'before_val_epoch', 'on_validation_start')
         yield from self._only(depth, 'on_validation_epoch_start')

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback
 from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -16,17 +15,13 @@ from .strategy import ReplicatedStrategy
 
 
 def build(
-    given: Mapping[str, Any],
-    work_dir: str,
-    callbacks: list[Callback],
-    precision: EnginePrecision | None = None,
+    given: Mapping[str, Any], work_dir: str, precision: EnginePrecision | None = None
 ) -> private.UninterruptedTrainer:
     """Build a Trainer for the processes that there are or that are asked for.
 
     Args:
         given: The user's arguments of the Trainer.
         work_dir: Where callbacks and loggers put their files.
-        callbacks: The callbacks that make it run the stages of an engine.
         precision: nncore's precision, for when none of Lightning's is asked for.
 
     Raises:
@@ -58,7 +53,6 @@ def build(
         'strategy': strategy,
         'plugins': plugins,
         'max_epochs': 1,
-        'callbacks': callbacks,
     }
     try:
         trainer = private.UninterruptedTrainer(**arguments)
@@ -74,5 +68,5 @@ def build(
 def start_processes() -> None:
     """Start the processes that the command line asks for, before the script begins."""
     with silenced():
-        trainer = build(settings.collect(None), '.', [])
+        trainer = build(settings.collect(None), '.')
     processes.start(trainer, early=True)

@@ -20,6 +20,9 @@ from .base import Hook
 class CheckpointHook(Hook):
     """Saves `epoch_<n>.pth` after every n-th epoch and after the last.
 
+    When training is stopped before its time, the last epoch that ran to its end is saved too,
+    unless another one has begun since.
+
     Args:
         interval: Saves after every n-th epoch.
         save_optimizer: Whether the optimizer's state is saved as well.
@@ -39,6 +42,8 @@ class CheckpointHook(Hook):
         self._save_optimizer = save_optimizer
         self._create_symlink = create_symlink
         self._out = out
+        # The iteration at the end of an epoch that was not saved.
+        self._passed: int | None = None
 
     @main_only
     def before_launch(self, engine: Any) -> None:
@@ -52,8 +57,15 @@ class CheckpointHook(Hook):
 
     def after_train_epoch(self, engine: Any) -> None:
         """Saves the checkpoint, when it is time."""
-        if self.last_epoch(engine) or self.every_n_epochs(engine, self._interval):
+        due = self.last_epoch(engine) or self.every_n_epochs(engine, self._interval)
+        self._passed = None if due else engine.iter
+        if due:
             self._save(engine, engine.epoch + 1)
+
+    def after_launch(self, engine: Any) -> None:
+        """Saves the checkpoint that would have come later, when training was stopped."""
+        if engine._stopped and self._passed == engine.iter:
+            self._save(engine, engine.epoch)
 
     def _save(self, engine: Any, epoch: int) -> None:
         # The other processes only give their part of a sharded model.

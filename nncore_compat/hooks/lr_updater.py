@@ -87,7 +87,8 @@ class LrUpdaterHook(Hook):
 
     def _update(self, engine: Any, unit: str, progress: int, max_progress: int) -> None:
         groups = engine.optimizer.param_groups
-        rates = [group['base_lr'] for group in groups]
+        # A group may have come since: unfrozen layers.
+        rates = [group.setdefault('base_lr', group['lr']) for group in groups]
         changed = False
 
         schedule = self._schd_cfg

@@ -270,7 +270,11 @@ class EventWriterHook(Hook):
         # without, and a hook of the user's may still bring it.
         package = __name__.partition('.')[0]
         ours = [type(one).__module__.startswith(package) for one in self._writers]
-        hooks = [type(one).__module__.startswith(package) for one in engine.hooks.values()]
+        hooks = [
+            type(one).__module__.startswith(package)
+            for one in engine.hooks.values()
+            if isinstance(one, Hook)
+        ]
         if any(ours) and all(hooks) and engine.buffer.get('_avg_factor') is None:
             for key in scalar_keys(engine.buffer)[:1]:
                 engine.buffer.avg(key)

@@ -66,6 +66,7 @@ class FakeEngine:
         self.kwargs: dict[str, Any] = {}
         self.clock = clock or Clock()
         self.mode = ''
+        self._stopped = False
         self.stage = self.epoch = self.iter = self.start_iter = 0
         self.losses: dict[str, Any] = {}
         self.optimizer: Any = None
