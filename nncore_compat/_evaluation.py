@@ -50,8 +50,6 @@ def evaluate(engine: Engine) -> dict[str, Any]:
                 f'{type(dataset).__name__}.evaluate must return a dict of metrics, got {output!r}'
             )
     sync()
-    if output and engine._run.module.averages is not None:
-        engine._run.module.averages.record(output)
     return output
 
 

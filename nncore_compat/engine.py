@@ -344,7 +344,10 @@ class Engine(State):
         Raises:
             KeyError: Nothing was collected: the model returned no ``_out``.
         """
-        return _evaluation.evaluate(self)
+        output = _evaluation.evaluate(self)
+        if output and self._run.module.averages is not None:
+            self._run.module.averages.record(output)
+        return output
 
     def eval_mode(self, mode: bool | str) -> dict[str, Any]:
         """Evaluate without training.

@@ -80,6 +80,7 @@ class Arrangement:
             self.check(callback)
             refuse_unseen_monitor(callback, self.engine)
         self._prepare()
+        self.module.launching, self.module.ending = True, False
         # Callbacks that monitor wait for validations; without any, for the ends of epochs.
         never = bool(self._joined) and not validates(self.engine)
         self.module.put_off_validation(self.trainer, never)
