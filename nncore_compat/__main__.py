@@ -45,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.timeline:
         _timeline.ask()
     install()
-    _start_processes()
+    try:
+        _start_processes()
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
     if target[0] == '-m':
         _runner.run_module(target[1], target[2:])
     else:

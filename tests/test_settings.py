@@ -6,8 +6,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
+from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.profilers import SimpleProfiler
-from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tiny import Net, engine, stage
 
@@ -91,6 +92,13 @@ def test_the_model_that_is_launched_is_the_one_the_engine_has_then(tmp_path, wei
     one.launch()
     assert one.lightning_module.model is one.model
     assert_same(one.model.state_dict(), weights)
+
+
+def test_scalars_cannot_be_sharded(tmp_path):
+    model = Net()
+    model.scale = torch.nn.Parameter(torch.tensor(1.0))
+    with pytest.raises(ValueError, match='without a dimension: scale. Give them the shape'):
+        engine(tmp_path, model, trainer={'strategy': ModelParallelStrategy()})
 
 
 class OwnAccelerator(CPUAccelerator):
@@ -215,7 +223,8 @@ def test_the_command_line_goes_over_the_script(tmp_path, monkeypatch):
     monkeypatch.setenv(_options.ENV, json.dumps({'log_every_n_steps': 3}))
     one = engine(tmp_path, trainer={'log_every_n_steps': 2, 'enable_model_summary': True})
     assert one.trainer.log_every_n_steps == 3
-    assert [type(c).__name__ for c in one.trainer.callbacks].count('ModelSummary') == 1
+    summaries = [c for c in one.trainer.callbacks if isinstance(c, ModelSummary)]
+    assert len(summaries) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -20,7 +21,7 @@ from .loader import NOTHING, LoaderView, unwrap
 from .private import logs_now, resize_validation, validate
 from .requirements import refuse_missing_monitor
 from .settings import NEVER
-from .strategy import ShardedStrategy, follow_freezing, shard
+from .strategy import follow_freezing, shard
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -110,7 +111,7 @@ class StagesModule(LightningModule):
 
     def configure_model(self) -> None:
         """Shard the model, where the strategy leaves that to its module."""
-        if isinstance(self.trainer.strategy, ShardedStrategy):
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
             owners = [stage['optimizer'] for stage in self.engine.stages]
             owners.append(getattr(self.engine, 'optimizer', None))
             shard(self, {id(o): o for o in owners if isinstance(o, torch.optim.Optimizer)}.values())

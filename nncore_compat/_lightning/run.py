@@ -51,6 +51,7 @@ class Run:
         if not isinstance(self.precision, EnginePrecision):
             take_over(engine, self.module, self.precision)
         self.arrangement = Arrangement(engine, self.trainer, self.module, self.settings)
+        strategy.refuse_scalars(self.trainer.strategy, engine.model)
         self.binding = strategy.binds_optimizer(self.trainer.strategy)
 
     def join(self) -> None:

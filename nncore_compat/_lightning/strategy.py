@@ -86,6 +86,21 @@ def follow_freezing(strategy: Any) -> None:
     strategy.trained_parameters = trained  # type: ignore[attr-defined]
 
 
+def refuse_scalars(strategy: Any, module: nn.Module) -> None:
+    """Refuse to shard parameters that have no dimension to be cut along.
+
+    Raises:
+        ValueError: There are some; the message names them.
+    """
+    if isinstance(strategy, ModelParallelStrategy):
+        names = [name for name, param in module.named_parameters() if param.dim() == 0]
+        if names:
+            raise ValueError(
+                f'{type(strategy).__name__} cannot shard parameters without a dimension: '
+                f'{", ".join(names)}. Give them the shape (1,), or choose another strategy'
+            )
+
+
 def shard(module: LightningModule, optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Shard a model over the processes, block by block, and have its optimizers follow.
 

@@ -50,6 +50,8 @@ def imported(importtime):
         (['--quirks'], ['--quirks', 'expected one argument']),
         (['--quirks', 'eval-intervall', 'main.py'], ["mean 'eval-interval'?", *QUIRKS, 'none']),
         (['--quirks=single-loader,nothing', 'main.py'], ["'nothing'", *QUIRKS]),
+        (['--trainer', 'profiler', 'main.py'], ["KEY=VALUE, but got 'profiler'"]),
+        (['--devices', '2', '--strategy', 'dpp', 'main.py'], ["strategy='dpp'", 'ddp_spawn']),
     ],
     ids=str,
 )
