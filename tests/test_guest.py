@@ -58,7 +58,8 @@ class Log(Hook):
 def _log(event):
     def method(self, e):
         grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-        self.calls.append((event, e.stage, e.epoch, e.iter, e.mode, grad, inference))
+        amp = e.get_amp_type()
+        self.calls.append((event, e.stage, e.epoch, e.iter, e.mode, grad, inference, amp))
 
     return method
 
@@ -67,7 +68,7 @@ for _name in HOOK_NAMES:
     setattr(Log, _name, _log(_name))
 
 
-def build(folder, calls=None, **kwargs):
+def build(folder, calls=None, grad_scale=None, **kwargs):
     torch.manual_seed(5)
     loaders = {
         'train': DataLoader(Points(), 4, shuffle=True),
@@ -76,7 +77,11 @@ def build(folder, calls=None, **kwargs):
     }
     val = {'validation': {'interval': 1}}
     stages = [stage(epochs=2, **val), stage(optimizer={'type': 'Adam', 'lr': 0.01}, **val)]
-    hooks = [{'type': 'EventWriterHook', 'interval': 1}, Log([] if calls is None else calls)]
+    hooks = [
+        {'type': 'OptimizerHook', 'grad_scale': grad_scale},
+        {'type': 'EventWriterHook', 'interval': 1},
+        Log([] if calls is None else calls),
+    ]
     return engine(folder, Random(), stages, loaders, hooks=hooks, **kwargs)
 
 
@@ -115,6 +120,7 @@ def test_the_same_as_launch(tmp_path):
         ({'trainer': {'precision': 'bf16-true'}}, {}),
         ({}, {'precision': 'bf16-mixed'}),
         ({'amp': 'fp16'}, {'precision': 'bf16-mixed'}),
+        ({'amp': 'fp16', 'grad_scale': {'init_scale': 48.7}}, {}),
     ],
 )
 def test_precision(ours, theirs, tmp_path):
@@ -124,6 +130,7 @@ def test_precision(ours, theirs, tmp_path):
     before = dict(two.amp_cfg)
     user(tmp_path, logger=False, **theirs).fit(two.lightning_module)
     assert result(two) == result(one)
+    assert two.hooks['Log'].calls == one.hooks['Log'].calls
     assert two.amp_cfg == before
     plain = build(tmp_path / 'plain')
     plain.launch()
@@ -141,9 +148,15 @@ def test_the_same_as_nncore(name, sides, tmp_path):
 
 
 def test_evaluation(tmp_path):
-    one, two = build(tmp_path / 'launched'), build(tmp_path / 'tried')
-    expected = one.launch(eval='both')
-    one.reset_states()
+    seen = []
+
+    class Mine(Engine):
+        def test_iter(self, data):
+            modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+            seen.append((self.mode, self.model.training, *modes))
+            super().test_iter(data)
+
+    one, two = build(tmp_path / 'launched', cls=Mine), build(tmp_path / 'tried', cls=Mine)
     torch.manual_seed(7)
     expected = one.launch(eval='both')
     torch.manual_seed(7)
@@ -151,6 +164,7 @@ def test_evaluation(tmp_path):
     assert trainer.validate(two.lightning_module) == [pytest.approx(expected['val'])]
     assert trainer.test(two.lightning_module) == [pytest.approx(expected['test'])]
     assert 'acc' in expected['val']
+    assert seen[:4] == seen[4:] == [('test', False, True, False)] * 4
     assert not two.hooks['Log'].calls
 
 
