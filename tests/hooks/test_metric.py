@@ -304,7 +304,8 @@ def test_a_later_value_of_a_name_replaces_the_earlier_one(tmp_path):
 
 
 def test_without_a_writer_the_values_of_all_epochs_stay_in_the_buffer(tmp_path):
-    one = make(tmp_path, MetricHook({'mse': 'MeanSquaredError'}, INPUTS, low_keys=['mse']))
+    metrics = {'mse': 'MeanSquaredError', 'acc': 'BinaryAccuracy'}
+    one = make(tmp_path, MetricHook(metrics, INPUTS, low_keys=['mse']))
     one.unregister_hook('EventWriterHook')
     one.launch()
     assert one.buffer.count('mse') == one.buffer.count('best_mse') == one.buffer.count('acc') == 3
