@@ -70,6 +70,9 @@ _MODULES = ('buffer', 'builder', 'comm', 'engine', 'hooks', 'utils')
 def __getattr__(name: str) -> Any:
     if name not in __all__ and name not in _MODULES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    # Nothing else with a module: modules of this package may ask for another one as they load.
+    if name in _MODULES:
+        return import_module(f'.{name}', __name__)
     if name == 'as_callback':
         # Not with the others: it needs Lightning at once.
         return import_module('._lightning.foreign', __name__).as_callback

@@ -207,6 +207,13 @@ print(*top())
     assert used & heavy == set()
 
 
+@pytest.mark.parametrize('name', ['hooks', 'hooks.checkpoint', 'engine', 'utils'])
+def test_any_module_may_be_imported_first(name):
+    code = f'import {PACKAGE}.{name}; {PACKAGE}.Engine'
+    run = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 def test_no_file_names_a_machine():
     place = re.compile(r'(?<![\w./)}>\]-])/(?:home|root|Users|mnt|opt|tmp|var|work)/\w+')
     assert place.search("open('/home" + "/me/x')") and not place.search('a/home/me')

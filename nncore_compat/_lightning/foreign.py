@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ..builder import build_hook
-from ..hooks import EvalHook, Hook, LrUpdaterHook, OptimizerHook, PreciseBNHook
+from ..hooks import EvalHook, Hook, LrUpdaterHook, MetricHook, OptimizerHook, PreciseBNHook
 from .module import StagesModule
 from .view import View
 
@@ -184,6 +185,9 @@ class HookCallback(Callback):
         if self.view is not None and not trainer.sanity_checking:
             if self._is_first:
                 self.view.remember(outputs, batch)
+            if isinstance(self.hook, MetricHook):
+                # What is returned, not what is kept of it: only scalars and private keys are.
+                self.hook.update(self.view, outputs if isinstance(outputs, Mapping) else {})
             self.hook.after_val_iter(self.view)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class Inputs:
             )
         self.names: list[str] = names
 
-    def take(self, output: dict[str, Any]) -> Arguments:
+    def take(self, output: Mapping[str, Any]) -> Arguments:
         """Returns positional and named arguments.
 
         Raises:

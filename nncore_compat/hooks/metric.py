@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +131,7 @@ class MetricHook(EvaluatingHook):
             if key[:1] == '_' and key != '_avg_factor':
                 engine.buffer.pop(key, None)
 
-    def update(self, engine: Any, output: dict[str, Any]) -> None:
+    def update(self, engine: Any, output: Mapping[str, Any]) -> None:
         """Updates the metrics; the engine calls this with each batch of validation and testing.
 
         Args:
@@ -146,13 +146,13 @@ class MetricHook(EvaluatingHook):
             return
         self._batch += 1
         where = f'(mode {engine.mode!r}, epoch {engine.epoch}, batch {self._batch})'
-        has = ', '.join(map(repr, output))
+        has = ', '.join(map(repr, output)) or 'nothing'
         try:
             arguments = self._inputs.take(output)
         except KeyError as error:
             raise KeyError(
-                f'{self.name}: the model has returned no {error} {where}, only {has}. Choose from '
-                'these with MetricHook.inputs'
+                f'{self.name}: the model has returned no {error} {where}, only {has}. '
+                'MetricHook.inputs says what to take'
             ) from None
         part = self._counter.next()
         if part is not None:

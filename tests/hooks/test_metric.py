@@ -6,12 +6,14 @@ import pickle
 import pytest
 import torch
 import torchmetrics
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 from tiny import Net, engine, stage
 from torch.utils.data import DataLoader
 from torchmetrics import classification as tm
 
-from nncore_compat import ClosureHook, Engine, EvalHook, Hook, MetricHook, quirks
+from nncore_compat import ClosureHook, Engine, EvalHook, Hook, MetricHook, as_callback, quirks
 
 INPUTS = ['_scores', '_target']
 VALIDATED = {'validation': {'interval': 1}}
@@ -304,7 +306,8 @@ def test_a_later_value_of_a_name_replaces_the_earlier_one(tmp_path):
 
 
 def test_without_a_writer_the_values_of_all_epochs_stay_in_the_buffer(tmp_path):
-    one = make(tmp_path, MetricHook({'mse': 'MeanSquaredError'}, INPUTS, low_keys=['mse']))
+    metrics = {'mse': 'MeanSquaredError', 'acc': 'BinaryAccuracy'}
+    one = make(tmp_path, MetricHook(metrics, INPUTS, low_keys=['mse']))
     one.unregister_hook('EventWriterHook')
     one.launch()
     assert one.buffer.count('mse') == one.buffer.count('best_mse') == one.buffer.count('acc') == 3
@@ -370,6 +373,78 @@ def test_a_test_of_a_hook_between_epochs_disturbs_nothing(tmp_path):
     scores, _, targets = by_hand(one.data_loaders['val'].dataset, weights(tmp_path, 3))
     mse = (scores - targets).square().mean().item()
     assert written(tmp_path)[-1]['mse'] == pytest.approx(mse, abs=1e-6)
+
+
+def test_callbacks_monitor_the_results(tmp_path):
+    stopping = EarlyStopping(monitor='mse', mode='max', patience=1)
+    saving = ModelCheckpoint(tmp_path / 'best', monitor='best_mse', save_top_k=-1)
+    hook = MetricHook(
+        {'mse': 'MeanSquaredError', 'acc': 'BinaryAccuracy'}, INPUTS, low_keys=['mse']
+    )
+    one = make(tmp_path, hook, stopping, saving)
+    one.launch()
+    lines = written(tmp_path)
+    # The error falls, and rising was asked for.
+    assert len(lines) == 2 and lines[0]['mse'] > lines[1]['mse']
+    assert stopping.best_score.item() == pytest.approx(lines[0]['mse'])
+    scores = [score.item() for score in saving.best_k_models.values()]
+    assert scores == pytest.approx([line['best_mse'] for line in lines])
+    assert one.trainer.callback_metrics['acc'].item() == pytest.approx(lines[1]['acc'])
+
+
+class Module(LightningModule):
+    """A module of a Lightning user's."""
+
+    def __init__(self, gives=True):
+        super().__init__()
+        self.net, self.gives = Scoring(), gives
+
+    def training_step(self, batch, batch_idx):
+        return self.net(batch, 'train')['loss']
+
+    def validation_step(self, batch, batch_idx):
+        output = self.net(batch, 'val')
+        output['scores'], output['target'] = output.pop('_scores'), output.pop('_target')
+        return output if self.gives else None
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1.0)
+
+
+def fit(folder, module, hook):
+    data = loaders(kind=Plain)
+    trainer = Trainer(
+        default_root_dir=folder,
+        accelerator='cpu',
+        max_epochs=3,
+        callbacks=[as_callback(hook)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data['train'], data['val'])
+    return trainer, data['val'].dataset
+
+
+def test_in_a_trainer_of_a_lightning_user(tmp_path):
+    hook = MetricHook(
+        {'mse': 'MeanSquaredError', 'auc': 'BinaryAUROC'}, ['scores', 'target'], low_keys=['mse']
+    )
+    module = Module()
+    trainer, data = fit(tmp_path, module, hook)
+    scores, _, targets = by_hand(data, module.net.state_dict())
+    mse = (scores - targets).square().mean().item()
+    assert hook.results == pytest.approx({'mse': mse, 'auc': roc_auc_score(targets, scores)}, 1e-5)
+    trainer.save_checkpoint(tmp_path / 'last.ckpt')
+    states = torch.load(tmp_path / 'last.ckpt', weights_only=False)['callbacks']
+    assert states['nncore_compat.MetricHook']['low']['mse'] <= hook.results['mse']
+
+
+def test_a_step_of_a_lightning_user_that_returns_nothing(tmp_path):
+    hook = MetricHook('BinaryAUROC', ['scores', 'target'])
+    with pytest.raises(KeyError, match="has returned no 'scores' .*batch 1.*only nothing"):
+        fit(tmp_path, Module(gives=False), hook)
 
 
 def test_a_collection_of_the_users_keeps_its_names(tmp_path):

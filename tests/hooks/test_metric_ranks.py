@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+import warnings
 
 import pytest
 import torch
@@ -187,6 +188,8 @@ def work(rank, folder, port):
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', LOCAL_WORLD_SIZE='2')
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    # torchmetrics warns where a process has had nothing but repeated samples.
+    warnings.filterwarnings('error', '.*was called before the ``update`` method')
     # The process group is made by the first of the engines.
     seen = {'launched': {name: launch(f'{folder}/{name}', name) for name in ('theirs', 'own')}}
     seen.update(evaluate_cases(folder))
