@@ -36,6 +36,10 @@ class State:
     _max_epochs: int
     _max_iters: int
 
+    def _gather_states(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """States of model and optimizer, where a strategy has taken them from both."""
+        return None
+
     def reset_states(self) -> None:
         """Go back to the first iteration, with an empty buffer."""
         self.buffer.clear()

@@ -457,6 +457,12 @@ class Engine(State):
         waits = isinstance(hook, OptimizerHook) and not hook.is_stepping(self)
         return self.model.no_sync() if waits or self._run.averages_gradients() else _DO_NOTHING
 
+    def _gather_states(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        return self._run.gather()
+
+    def _clip_gradients(self, params: list[nn.Parameter], cfg: dict[str, Any]) -> torch.Tensor:
+        return self._run.clip(params, cfg)
+
     def _must_average_gradients(self) -> bool:
         """Whether neither the strategy nor the model's wrapper has averaged the gradients."""
         if not is_distributed() or self._run.averages_gradients():

@@ -178,7 +178,10 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def collect_checkpoint(
-    model: nn.Module, optimizer: torch.optim.Optimizer | None, meta: dict[str, Any] | None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    meta: dict[str, Any] | None,
+    states: tuple[dict[str, Any], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Make a checkpoint; where the model is sharded, all processes must do so together.
 
@@ -186,6 +189,7 @@ def collect_checkpoint(
         model: The model, which may be wrapped.
         optimizer: The optimizer to save too.
         meta: More to save under ``meta``; it also gets ``nncore_version`` and ``create_time``.
+        states: Of model and optimizer, where they cannot be asked themselves.
 
     Returns:
         The checkpoint, on the CPU.
@@ -195,9 +199,10 @@ def collect_checkpoint(
         nncore_version=_nncore.version() or _nncore.API_VERSION,
         create_time=time.strftime('%Y-%m-%d %H:%M:%S'),
     )
-    checkpoint = {'meta': meta, 'state_dict': getattr(model, 'module', model).state_dict()}
+    weights = states[0] if states else getattr(model, 'module', model).state_dict()
+    checkpoint = {'meta': meta, 'state_dict': weights}
     if optimizer is not None:
-        checkpoint['optimizer'] = optimizer.state_dict()
+        checkpoint['optimizer'] = states[1] if states else optimizer.state_dict()
     return _to_cpu(checkpoint)
 
 

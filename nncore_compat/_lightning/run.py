@@ -137,6 +137,16 @@ class Run:
         """Tell whether the strategy averages gradients over processes, in backward."""
         return self.fitting and strategy.averages_gradients(self.trainer.strategy)
 
+    def clip(self, params: list[torch.nn.Parameter], cfg: dict[str, Any]) -> torch.Tensor:
+        """Clip gradients and return their norm before."""
+        return strategy.clip(self.trainer.strategy, params, cfg)
+
+    def gather(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return states of model and optimizer that only the strategy can tell, if so."""
+        if not self.fitting:
+            return None
+        return strategy.gather(self.trainer.strategy, self.engine.optimizer)
+
     def precision_context(self, training: bool) -> AbstractContextManager[Any]:
         """Return what the model runs in: in nncore, validation and test are float32."""
         if training or not isinstance(self.precision, EnginePrecision):

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import (
     DDPStrategy,
     DeepSpeedStrategy,
+    FSDPStrategy,
     ModelParallelStrategy,
     ParallelStrategy,
     StrategyRegistry,
@@ -84,6 +85,34 @@ def follow_freezing(strategy: Any) -> None:
         if any(trained):
             strategy.configure_ddp()
     strategy.trained_parameters = trained  # type: ignore[attr-defined]
+
+
+def clip(strategy: Any, params: list[nn.Parameter], cfg: dict[str, Any]) -> torch.Tensor:
+    """Clip gradients by their norm, over all processes where they are sharded, and return it.
+
+    Args:
+        strategy: The strategy.
+        params: The parameters that have gradients.
+        cfg: Arguments of ``torch.nn.utils.clip_grad_norm_``.
+    """
+    if isinstance(strategy, FSDPStrategy):
+        model: Any = strategy.model
+        return model.clip_grad_norm_(**{k: v for k, v in cfg.items() if k != 'foreach'})
+    norm: Any = nn.utils.clip_grad_norm_(params, **cfg)
+    return norm.full_tensor() if hasattr(norm, 'full_tensor') else norm
+
+
+def gather(strategy: Any, optimizer: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return whole states of model and optimizer where only the strategy can tell them.
+
+    All processes take part; the first one gets the states. None where each parameter can tell
+    itself: that is so for all strategies but FSDP in its first version.
+    """
+    if not isinstance(strategy, FSDPStrategy):
+        return None
+    weights = strategy.lightning_module_state_dict()
+    own = {key[len('model.') :]: v for key, v in weights.items() if key.startswith('model.')}
+    return own, strategy.optimizer_state(optimizer)
 
 
 def refuse_scalars(strategy: Any, module: nn.Module) -> None:

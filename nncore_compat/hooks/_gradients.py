@@ -35,11 +35,6 @@ def average(grads: Iterable[torch.Tensor], coalesce: bool = True, bucket_size_mb
             grad.copy_(part.view(grad.shape))
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """Returns a tensor that may be sharded over processes as a whole, on each of them."""
-    return tensor.full_tensor() if hasattr(tensor, 'full_tensor') else tensor
-
-
 def _buckets(grads: list[torch.Tensor], limit: int) -> Iterator[list[torch.Tensor]]:
     """Groups gradients of one type; sparse ones, which have no common shape, go alone."""
     groups: dict[torch.dtype, list[torch.Tensor]] = {}

@@ -69,12 +69,14 @@ class CheckpointHook(Hook):
 
     def _save(self, engine: Any, epoch: int) -> None:
         # The other processes only give their part of a sharded model.
-        if not comm.is_main_process() and not is_sharded(engine.model):
+        states = engine._gather_states()
+        if not comm.is_main_process() and states is None and not is_sharded(engine.model):
             return
         checkpoint = collect_checkpoint(
             engine.model,
             engine.optimizer if self._save_optimizer else None,
             {'epoch': epoch, 'iter': engine.iter, 'stages': plain(engine.stages)},
+            states,
         )
         if not comm.is_main_process():
             return

@@ -4,12 +4,11 @@ import functools
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from .._amp import scaler_settings, unscales_itself
 from ..builder import HOOKS
 from ._checks import check_count
-from ._gradients import average, whole
+from ._gradients import average
 from .base import Hook
 
 
@@ -106,7 +105,7 @@ class OptimizerHook(Hook):
                 self.scaler.unscale_(engine.optimizer)
             params = _with_grad(engine.model)
             if params:
-                engine.buffer.update('grad_norm', whole(clip_grad_norm_(params, **clip)).item())
+                engine.buffer.update('grad_norm', engine._clip_gradients(params, clip).item())
 
         if engine.debug:
             _report_bad_grads(engine)

@@ -126,6 +126,12 @@ class FakeEngine:
         self.syncs.append(sync)
         scaler.scale(loss).backward()
 
+    def _clip_gradients(self, params: Any, cfg: Any) -> torch.Tensor:
+        return torch.nn.utils.clip_grad_norm_(params, **cfg)
+
+    def _gather_states(self) -> None:
+        return None
+
     def _must_average_gradients(self) -> bool:
         return False
 
