@@ -11,10 +11,11 @@ from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tiny import Net, engine, stage
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, SequentialSampler
 
 from nncore_compat import Hook, _options
 from nncore_compat.__main__ import _parser
-from nncore_compat._lightning import settings
+from nncore_compat._lightning import processes, settings
 from nncore_compat.hooks.base import HOOK_NAMES
 
 STAGES = [
@@ -99,6 +100,44 @@ def test_scalars_cannot_be_sharded(tmp_path):
     model.scale = torch.nn.Parameter(torch.tensor(1.0))
     with pytest.raises(ValueError, match='without a dimension: scale. Give them the shape'):
         engine(tmp_path, model, trainer={'strategy': ModelParallelStrategy()})
+
+
+def test_loaders_are_split_over_processes_once():
+    """Against what torch's DistributedSampler says, for all ways to say how samples are batched."""
+    trainer = Trainer(
+        accelerator='cpu', devices=2, strategy='ddp', logger=False, enable_checkpointing=False
+    )
+    data = list(range(9))
+    mine = DistributedSampler(data, 2, 0, shuffle=False)
+    shuffled = DistributedSampler(data, 2, 0, shuffle=True, seed=0)
+    cases = {
+        'plain': (DataLoader(data, 2), DataLoader(data, 2, sampler=mine)),
+        'short': (
+            DataLoader(data, 2, drop_last=True),
+            DataLoader(data, 2, sampler=mine, drop_last=True),
+        ),
+        'shuffled': (DataLoader(data, 2, shuffle=True), DataLoader(data, 2, sampler=shuffled)),
+        'single': (DataLoader(data, batch_size=None), DataLoader(data, None, sampler=mine)),
+        'batches': (
+            DataLoader(data, batch_sampler=BatchSampler(SequentialSampler(data), 2, False)),
+            DataLoader(data, 2, sampler=mine),
+        ),
+        'split': (
+            DataLoader(data, batch_sampler=BatchSampler(mine, 2, False)),
+            DataLoader(data, 2, sampler=mine),
+        ),
+        'own': (DataLoader(data, 2, sampler=mine), DataLoader(data, 2, sampler=mine)),
+    }
+    found = processes.split({name: given for name, (given, _) in cases.items()}, trainer)
+    for name, (given, expected) in cases.items():
+        batches = [torch.as_tensor(batch).tolist() for batch in found[name]]
+        assert batches == [torch.as_tensor(batch).tolist() for batch in expected], name
+        assert (found[name] is given) == (name in ('split', 'own'))
+    loader = DataLoader(data, 2)
+    both = processes.split({'val': loader, 'test': loader}, trainer)
+    assert both['val'] is both['test'] is not loader
+    with pytest.raises(TypeError, match='use_distributed_sampler=False'):
+        processes.split({'train': DataLoader(data, batch_sampler=[[0, 1]])}, trainer)
 
 
 class OwnAccelerator(CPUAccelerator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import os
 import socket
 import sys
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from .. import comm
 from . import private
@@ -235,6 +236,23 @@ def split(loaders: dict[str, Any], trainer: Trainer) -> dict[str, Any]:
     done: dict[int, Any] = {}
     for loader in loaders.values():
         if isinstance(loader, DataLoader) and id(loader) not in done:
-            shuffle = isinstance(loader.sampler, RandomSampler)
-            done[id(loader)] = private.share_of(trainer, loader, shuffle)
+            plain = _plain(loader)
+            shuffle = isinstance(plain.sampler, RandomSampler)
+            share = private.share_of(trainer, plain, shuffle)
+            done[id(loader)] = loader if share is plain else share
     return {name: done.get(id(loader), loader) for name, loader in loaders.items()}
+
+
+def _plain(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Return a loader that was given a BatchSampler as if it had been given what that one has.
+
+    Lightning looks at the loader's own sampler and batch size, and there it has none of its own.
+    """
+    batches = loader.batch_sampler
+    if loader.batch_size is not None or type(batches) is not BatchSampler:
+        return loader
+    plain = copy.copy(loader)
+    vars(plain).update(
+        sampler=batches.sampler, batch_size=batches.batch_size, drop_last=batches.drop_last
+    )
+    return plain
