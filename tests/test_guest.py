@@ -64,7 +64,7 @@ class Log(Hook):
 def _log(event):
     def method(self, e):
         grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-        amp = e.get_amp_type()
+        amp = e.get_amp_type(), e.trainer.precision
         self.calls.append((event, e.stage, e.epoch, e.iter, e.mode, grad, inference, amp))
 
     return method
@@ -74,7 +74,7 @@ for _name in HOOK_NAMES:
     setattr(Log, _name, _log(_name))
 
 
-def build(folder, calls=None, grad_scale=None, **kwargs):
+def build(folder, calls=None, **kwargs):
     torch.manual_seed(5)
     loaders = {
         'train': DataLoader(Points(), 4, shuffle=True),
@@ -84,7 +84,6 @@ def build(folder, calls=None, grad_scale=None, **kwargs):
     val = {'validation': {'interval': 1}}
     stages = [stage(epochs=2, **val), stage(optimizer={'type': 'Adam', 'lr': 0.01}, **val)]
     hooks = [
-        {'type': 'OptimizerHook', 'grad_scale': grad_scale},
         {'type': 'EventWriterHook', 'interval': 1},
         Log([] if calls is None else calls),
     ]
@@ -126,7 +125,6 @@ def test_the_same_as_launch(tmp_path):
         ({'trainer': {'precision': 'bf16-true'}}, {}),
         ({}, {'precision': 'bf16-mixed'}),
         ({'amp': 'fp16'}, {'precision': 'bf16-mixed'}),
-        ({'amp': 'fp16', 'grad_scale': {'init_scale': 48.7}}, {}),
     ],
 )
 def test_precision(ours, theirs, tmp_path):
