@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from parity.compare import compare_runs
 from tiny import Net, Points, engine, stage
 from torch.utils.data import DataLoader
@@ -58,7 +64,7 @@ class Log(Hook):
 def _log(event):
     def method(self, e):
         grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-        amp = e.get_amp_type()
+        amp = e.get_amp_type(), e.trainer.precision
         self.calls.append((event, e.stage, e.epoch, e.iter, e.mode, grad, inference, amp))
 
     return method
@@ -68,7 +74,7 @@ for _name in HOOK_NAMES:
     setattr(Log, _name, _log(_name))
 
 
-def build(folder, calls=None, grad_scale=None, **kwargs):
+def build(folder, calls=None, **kwargs):
     torch.manual_seed(5)
     loaders = {
         'train': DataLoader(Points(), 4, shuffle=True),
@@ -78,7 +84,6 @@ def build(folder, calls=None, grad_scale=None, **kwargs):
     val = {'validation': {'interval': 1}}
     stages = [stage(epochs=2, **val), stage(optimizer={'type': 'Adam', 'lr': 0.01}, **val)]
     hooks = [
-        {'type': 'OptimizerHook', 'grad_scale': grad_scale},
         {'type': 'EventWriterHook', 'interval': 1},
         Log([] if calls is None else calls),
     ]
@@ -120,7 +125,6 @@ def test_the_same_as_launch(tmp_path):
         ({'trainer': {'precision': 'bf16-true'}}, {}),
         ({}, {'precision': 'bf16-mixed'}),
         ({'amp': 'fp16'}, {'precision': 'bf16-mixed'}),
-        ({'amp': 'fp16', 'grad_scale': {'init_scale': 48.7}}, {}),
     ],
 )
 def test_precision(ours, theirs, tmp_path):
@@ -239,10 +243,14 @@ def test_trainer_and_engine_are_put_back(tmp_path):
     assert state(trainer) == before
     assert one.epoch == 3
 
-    # Then the engine's own way, and a finished engine once more.
+    # Then the engine's own way, once more in its Trainer, and a finished engine.
     one.reset_states()
     one.launch()
     assert (one.epoch, one.trainer.current_epoch) == (3, 3) and one.trainer is not trainer
+    del one.hooks['Log'].calls[:]
+    one.reset_states()
+    one.trainer.fit(one.lightning_module)
+    assert len(one.hooks['Log'].calls) == 48
     del one.hooks['Log'].calls[:]
     trainer = user(tmp_path, logger=False)
     trainer.fit(one.lightning_module)
@@ -318,3 +326,26 @@ def test_refused_runs(tmp_path):
 @pytest.fixture(autouse=True)
 def quiet(caplog):
     caplog.set_level(logging.ERROR, 'lightning.pytorch')
+
+
+def test_callbacks_that_monitor(tmp_path):
+    one = build(tmp_path)
+    stop = EarlyStopping('val_loss', stopping_threshold=1e9)
+    best = ModelCheckpoint(monitor='acc', mode='max')
+    lr = LearningRateMonitor()
+    trainer = user(tmp_path, callbacks=[stop, best, lr], log_every_n_steps=1)
+    trainer.fit(one.lightning_module)
+    assert one.epoch == 1 and one.hooks['Log'].calls[-1][0] == 'after_launch'
+    assert best.best_model_score == trainer.callback_metrics['acc']
+    # Without a validation they look at the ends of training epochs.
+    loaders = {'train': DataLoader(Points(), 4)}
+    plain = engine(tmp_path, stages=stage(epochs=2), data_loaders=loaders)
+    trainer = user(tmp_path, callbacks=[EarlyStopping('train_loss', stopping_threshold=1e9)])
+    before = trainer.limit_val_batches
+    trainer.fit(plain.lightning_module)
+    assert plain.epoch == 1 and trainer.limit_val_batches == before
+    assert Path(trainer.checkpoint_callback.best_model_path).exists()
+    with pytest.raises(ValueError, match='no stage validates'):
+        user(tmp_path, callbacks=[stop]).fit(plain.lightning_module)
+    with pytest.raises(ValueError, match='cannot be used'):
+        user(tmp_path, callbacks=[StochasticWeightAveraging(0.1)]).fit(plain.lightning_module)

@@ -158,20 +158,6 @@ def test_hooks_are_called_as_it_says(tmp_path, spec):
     assert (('SamplerSeedHook', 'before_epoch') in calls) is (spec == 'none')
 
 
-def takes_callbacks():
-    try:
-        Engine.register_hook(_Bare(), Some())
-    except (TypeError, AttributeError) as error:
-        return isinstance(error, AttributeError)
-    return True
-
-
-class _Bare(Engine):
-    def __init__(self):
-        pass
-
-
-@pytest.mark.skipif(not takes_callbacks(), reason='hooks and callbacks are not yet one list')
 def test_hooks_and_callbacks_are_called_as_it_says(tmp_path, spec):
     one = short(
         tmp_path,

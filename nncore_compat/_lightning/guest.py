@@ -13,6 +13,8 @@ from . import settings, strategy
 from .arrangement import Arrangement
 from .precision import take_over
 from .private import UninterruptedTrainer
+from .requirements import refuse_unseen_monitor, refuse_unsupported, validates
+from .segment import Segment
 
 if TYPE_CHECKING:
     from .run import Run
@@ -67,13 +69,19 @@ class Guest(Callback):
         self._agree_on_precision()
         for loop in (trainer.validate_loop, trainer.test_loop):
             self._set(loop, 'inference_mode', False)
-        self._set(trainer, 'callbacks', [self, *trainer.callbacks])  # type: ignore[attr-defined]
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        # The engine's own Trainer still has those of its last launch.
+        others = [one for one in callbacks if not isinstance(one, Segment)]
+        self._set(trainer, 'callbacks', [self, *others])
         if not fitting:
             self._set(run.module, 'evaluating', True)
             split = 'val' if trainer.validating else 'test'
             _evaluation.announce(engine, split)
             _phases.enter_mode(engine, 'test', split)
             return
+        for one in others:
+            refuse_unsupported(one, {})
+            refuse_unseen_monitor(one, engine)
         engine._prepare_training()
         own = isinstance(trainer, UninterruptedTrainer)
         if not own and trainer.max_epochs not in (-1, DEFAULT_MAX_EPOCHS):
@@ -87,6 +95,8 @@ class Guest(Callback):
         told = {'logger': trainer.loggers}
         self._set(run, 'arrangement', Arrangement(engine, trainer, run.module, told, self))
         run.arrangement.begin()
+        # As for callbacks of the engine's list: those that monitor look at the ends of epochs.
+        run.module.put_off_validation(trainer, not validates(engine))
         self._set(run, 'fitting', True)
         if run.binding:
             _phases.give_optimizer(engine)
@@ -127,6 +137,8 @@ class Guest(Callback):
     def _leave(self) -> None:
         self.run.end()
         self.run.arrangement.end()
+        if self.run.fitting:
+            self.run.module.put_off_validation(self.trainer, False)
         for owner, name, value in reversed(self._kept):
             setattr(owner, name, value)
         self._kept.clear()
@@ -151,11 +163,13 @@ def check(trainer: Trainer, run: Run) -> None:
         raise RuntimeError(
             'the engine has been launched since: take engine.lightning_module anew for each run'
         )
-    for key, unsaid in UNSAID.items():
+    # The engine's own has been asked already.
+    own = isinstance(trainer, UninterruptedTrainer)
+    for key, unsaid in () if own else UNSAID.items():
         value = getattr(trainer, key)
         # 1 batch is not all of them, which is 1.0.
         said = value not in (None, unsaid) or (value == 1 and type(value) is not type(unsaid))
-        if said and (key, value) != ('check_val_every_n_epoch', settings.NEVER):
+        if said:
             raise ValueError(
                 f'Trainer({key}={value!r}) has no place in an engine: {settings.REFUSED[key]}'
             )
