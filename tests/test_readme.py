@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from nncore_compat import _options
+from nncore_compat._lightning.requirements import UNSUPPORTED
+from nncore_compat._lightning.strategy import StrategyRegistry
 from nncore_compat.quirks import QUIRKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,3 +38,17 @@ def test_links_lead_somewhere():
     targets = [t for t in re.findall(r'\]\(([^)]+)\)', README) if '://' not in t]
     assert 'docs/digits.png' in targets
     assert [target for target in targets if not (ROOT / target).is_file()] == []
+
+
+def test_table_of_refused_callbacks():
+    (row,) = re.findall(r'^\| (.*) \| refused, with what to use \|$', README, re.M)
+    assert row.split(', ') == list(UNSUPPORTED)
+
+
+def test_options_and_strategies_of_the_tables_exist():
+    text = README.partition('## Where it runs')[2].partition('\n## ')[0]
+    rows = {row.split(' | ')[0].strip('| '): row for row in text.splitlines() if row[:1] == '|'}
+    named = set(re.findall(r'`([a-z_0-9]+)`', rows['strategies'])) - {'deepspeed', 'xla'}
+    assert {'ddp', 'fsdp2', 'fsdp', 'deepspeed_stage_2'} <= named <= set(StrategyRegistry)
+    for option in re.findall(r'--(?:accelerator|devices|num-nodes|strategy|precision)', README):
+        assert option in _options.OPTIONS
