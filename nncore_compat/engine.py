@@ -35,6 +35,7 @@ from . import (
 from ._errors import located
 from ._logging import get_logger, reopen
 from ._progress import ProgressBar
+from ._random import unnoticed
 from ._state import State
 from .buffer import Buffer
 from .builder import build_model
@@ -46,6 +47,7 @@ from .utils import load_checkpoint
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
 
+    from ._lightning.run import Run
     from ._lightning.timeline import Timeline
 
 DEFAULT_HOOKS = [
@@ -135,8 +137,6 @@ class Engine(State):
         trainer: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        from ._lightning.run import Run
-
         # A finished engine and its Trainer hold each other: its memory, and its workers, are let go
         # of here at the latest, not in the middle of this one's run.
         if _finished:
@@ -149,7 +149,7 @@ class Engine(State):
         self._notices: list[str] | None = []
         self._input_handle: RemovableHandle | None = None
         self._given = trainer
-        self._run = Run(self, trainer)
+        self._run = self._new_run()
         self._run.join()
         self.data_loaders = {
             key: _loaders.build(key, loader, seed)
@@ -371,20 +371,26 @@ class Engine(State):
             The metrics when evaluating: for ``eval=True`` as the installed nncore returns them
             (by split since 0.4.1; as documented, bare, without nncore), else by split.
         """
-        from ._lightning.run import Run
-
         if _timeline.asked():
             if is_main_process():
                 print(self.timeline())
             raise SystemExit(0)
         self._kwargs = kwargs
         if self._run.used:
-            self._run = Run(self, self._given)
+            self._run = self._new_run()
         self._run.used = True
         _finished.add(self)
         if self._run.starts_later:
             return self._run.launch_elsewhere(eval)
         return self._launch(eval)
+
+    def _new_run(self) -> Run:
+        # Lightning brings in modules that draw random numbers when they are imported, rich among
+        # them, and scripts have set their seeds by now.
+        with unnoticed():
+            from ._lightning.run import Run
+
+            return Run(self, self._given)
 
     def __getstate__(self) -> dict[str, Any]:
         # A Trainer cannot leave its process, and handlers of loggers do not.
@@ -392,9 +398,7 @@ class Engine(State):
 
     def _arrive(self) -> None:
         """Become one of several processes that are copies of the one that launched."""
-        from ._lightning.run import Run
-
-        self._run = Run(self, self._given)
+        self._run = self._new_run()
         self._run.used = True
         self._run.arrive()
         self._run.split_data()

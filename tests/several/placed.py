@@ -13,8 +13,11 @@ sys.path.insert(0, os.path.dirname(__file__))
 from net import BATCH, Points, by_hand, loaders, seeded, stages
 
 
-def main(data):
-    engine = Engine(seeded(), data, stages=stages(), work_dir=sys.argv[1])
+def main(data, **trainer):
+    # Asked before the engine has made the processes known: one as the other, it is none of several.
+    launcher = comm.init_dist() if trainer else None
+    engine = Engine(seeded(), data, stages=stages(), work_dir=sys.argv[1], trainer=trainer)
+    assert launcher is None
     engine.launch()
     weights, expected = engine.model.state_dict(), by_hand()
     far = max(float((weights[key] - expected[key]).abs().max()) for key in expected)
@@ -35,4 +38,4 @@ if __name__ == '__main__':
         with tempfile.TemporaryDirectory() as meeting:
             mp.spawn(work, (meeting,), nprocs=2)
     else:
-        main(loaders())
+        main(loaders(), **({'devices': 2} if sys.argv[2] == 'inside' else {}))

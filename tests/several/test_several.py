@@ -167,13 +167,15 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_processes_of_slurm_of_two_nodes_and_of_the_script_itself(tmp_path):
+def test_processes_of_slurm_of_two_nodes_and_of_the_script_and_its_engine(tmp_path):
     """Each is found as what it is, and trains as plain PyTorch does on the data of both."""
     slurm = dict(SLURM_NTASKS='2', SLURM_NNODES='1', SLURM_STEP_NUM_TASKS='2')
     cases = {
         'slurm': [(dict(SLURM_PROCID=r, SLURM_LOCALID=r, **slurm), []) for r in '01'],
         'nodes': [(dict(NODE_RANK=r), ['--num-nodes', 2]) for r in '01'],
         'spawns': [({}, [])],
+        # By Engine(trainer=dict(devices=2)): the script is run again.
+        'inside': [({}, [])],
     }
     commands = []
     for name, processes in cases.items():
@@ -184,10 +186,10 @@ def test_processes_of_slurm_of_two_nodes_and_of_the_script_itself(tmp_path):
     with ThreadPoolExecutor(len(commands)) as pool:
         done = list(pool.map(lambda command: run(command[0], **command[1]), commands))
     output = ''.join(process.output for process in done)
-    assert [process.returncode for process in done] == [0] * 5, output[-3000:]
+    assert [process.returncode for process in done] == [0] * 6, output[-3000:]
     places = sorted(re.findall('place (.*)', output))
     assert places == sorted(
-        ['0 1 2 0 near', '1 1 2 1 near'] * 2 + ['0 2 1 0 near', '1 2 1 0 near']
+        ['0 1 2 0 near', '1 1 2 1 near'] * 3 + ['0 2 1 0 near', '1 2 1 0 near']
     )
 
 
