@@ -1,8 +1,10 @@
 """Process-group queries and collectives that also work in a single process."""
 
+import atexit
 import os
 import pickle
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -104,7 +106,17 @@ def init_dist(
     if not {'store', 'init_method'} & set(kwargs):
         kwargs = {**meet_after_restart(), **kwargs}
     dist.init_process_group(backend, **kwargs)
+    atexit.register(leave)
     return f'{launcher} ({backend})'
+
+
+def leave() -> None:
+    """End the process group at the end of the process, which may abort otherwise.
+
+    After an error others may never come to an end with what they share, so nobody waits for them.
+    """
+    if is_distributed() and not hasattr(sys, 'last_value'):
+        dist.destroy_process_group()
 
 
 def meet_after_restart() -> dict[str, Any]:

@@ -206,6 +206,9 @@ def join(trainer: Trainer, module: LightningModule) -> None:
             backend = dist.get_default_backend_for_device(trainer.strategy.root_device)
             dist.init_process_group(backend, **meet)
         trainer.strategy.setup_environment()
+    if _made_here:
+        atexit.unregister(comm.leave)
+        atexit.register(comm.leave)
 
 
 @contextlib.contextmanager

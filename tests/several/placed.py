@@ -23,7 +23,9 @@ def main(data, **trainer):
     far = max(float((weights[key] - expected[key]).abs().max()) for key in expected)
     trainer = engine.trainer
     place = [comm.get_rank(), trainer.num_nodes, trainer.num_devices, trainer.local_rank]
-    print('place', *place, 'near' if far < 2e-6 else far, flush=True)
+    words = ' '.join(map(str, ['place', *place, 'near' if far < 2e-6 else far]))
+    # In one piece: another process writes to the same place.
+    os.write(1, f'{words}\n'.encode())
 
 
 def work(rank, folder):
