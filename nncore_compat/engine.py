@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import getpass
 import logging
 import os
@@ -137,10 +136,6 @@ class Engine(State):
         trainer: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        # A finished engine and its Trainer hold each other: its memory, and its workers, are let go
-        # of here at the latest, not in the middle of this one's run.
-        if _finished:
-            gc.collect()
         time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
         self.work_dir = work_dir or os.path.join('work_dirs', time_str)
         self.model = build_model(model, **kwargs)
@@ -193,6 +188,7 @@ class Engine(State):
     @property
     def lightning_module(self) -> LightningModule:
         """The stages as a LightningModule, for that Trainer."""
+        self._run.module.keep_engine()
         return self._run.module
 
     def get_amp_type(self) -> str | None:
@@ -379,7 +375,6 @@ class Engine(State):
         if self._run.used:
             self._run = self._new_run()
         self._run.used = True
-        _finished.add(self)
         if self._run.starts_later:
             return self._run.launch_elsewhere(eval)
         return self._launch(eval)
@@ -390,7 +385,9 @@ class Engine(State):
         with unnoticed():
             from ._lightning.run import Run
 
-            return Run(self, self._given)
+            run = Run(self, self._given)
+        weakref.finalize(self, run.release).atexit = False
+        return run
 
     def __getstate__(self) -> dict[str, Any]:
         # A Trainer cannot leave its process, and handlers of loggers do not.
@@ -517,8 +514,6 @@ class Engine(State):
             )
 
 
-# Those that have been launched, dead or alive.
-_finished: weakref.WeakSet[Engine] = weakref.WeakSet()
 _DO_NOTHING = contextlib.nullcontext()
 # Kept here, because a script may patch the class itself.
 _ORIGINALS = {

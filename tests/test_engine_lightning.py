@@ -521,15 +521,35 @@ def test_workers_end_when_the_model_raises_in_evaluation(tmp_path):
     assert multiprocessing.active_children() == []
 
 
-def test_a_finished_engine_is_gone_when_the_next_one_begins(tmp_path):
+class Deaf(Callback):
+    """A callback that does nothing."""
+
+
+@pytest.mark.parametrize('hooks', [[], [Deaf()]], ids=['hooks', 'callbacks'])
+def test_a_finished_engine_is_gone_as_soon_as_nobody_holds_it(tmp_path, hooks):
+    """Without the garbage collector, which ends persistent workers after five seconds each."""
     gc.collect()
     gc.disable()
     try:
-        one = engine(tmp_path)
+        data = {
+            split: DataLoader(Points(), 4, num_workers=1, persistent_workers=True)
+            for split in ('train', 'val')
+        }
+        one = engine(tmp_path, stages=stage(validation={'interval': 1}), data_loaders=data)
+        one.register_hook(list(hooks))
         one.launch()
-        left = [weakref.ref(one), weakref.ref(one.model), weakref.ref(one.trainer)]
-        del one
-        engine(tmp_path)
-        assert [ref() for ref in left] == [None] * 3
+        one.launch(eval='val')
+        things = (one, one.model, one.optimizer, data['train'], data['train']._iterator)
+        left = [weakref.ref(thing) for thing in things]
+        del one, data, things
+        assert [ref() for ref in left] == [None] * 5
     finally:
         gc.enable()
+
+
+def test_the_module_keeps_its_engine_until_it_is_launched(tmp_path):
+    module = engine(tmp_path, stages=stage(epochs=2)).lightning_module
+    gc.collect()
+    trainer = Trainer(accelerator='cpu', logger=False, enable_checkpointing=False)
+    trainer.fit(module)
+    assert trainer.current_epoch == 2

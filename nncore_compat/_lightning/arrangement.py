@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar, T
 from ..hooks import Hook
 from .averages import Averages
 from .callback import FirstSegment
+from .held import EngineReference
 from .module import StagesModule
 from .requirements import (
     give_logger,
@@ -40,6 +41,8 @@ class Arrangement:
         settings: The user's arguments of the Trainer.
         guest: What makes another Trainer fit for the engine, and has the first turn in it.
     """
+
+    engine = EngineReference()
 
     def __init__(
         self,

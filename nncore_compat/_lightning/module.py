@@ -17,6 +17,7 @@ from .. import _evaluation, _phases
 from .._progress import ProgressBar
 from .averages import Averages
 from .guards import callers_grad_mode, passes_stop_iteration
+from .held import EngineReference
 from .loader import NOTHING, LoaderView, unwrap
 from .private import logs_now, resize_validation, validate
 from .requirements import refuse_missing_monitor
@@ -38,6 +39,8 @@ class StagesModule(LightningModule):
     Args:
         engine: The engine, which keeps all state.
     """
+
+    engine = EngineReference()
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()
@@ -70,6 +73,10 @@ class StagesModule(LightningModule):
             for split in ('train', 'val', 'test')
         }
 
+    def keep_engine(self, keep: bool = True) -> None:
+        """Have the engine live as long as the module: for a Trainer that is given nothing else."""
+        self.__dict__['kept'] = self.engine if keep else None
+
     @property
     def backbone(self) -> nn.Module:
         """The model's, for BackboneFinetuning."""
@@ -78,7 +85,7 @@ class StagesModule(LightningModule):
     def __deepcopy__(self, memo: dict[int, Any]) -> StagesModule:
         # Weight averaging copies the module for its weights: not the engine with its data.
         state = self.__getstate__()
-        state.update(engine=None, averages=None, bar=None, views={})
+        state.update(engine_reference=None, kept=None, averages=None, bar=None, views={})
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(state, memo))

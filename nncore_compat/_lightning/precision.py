@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from .. import _amp
 from . import private
+from .held import EngineReference
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -35,10 +36,16 @@ class EnginePrecision(Precision):
         engine: The engine, which keeps the settings.
     """
 
+    engine = EngineReference()
+
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.scaler: torch.amp.GradScaler | None = None
         self._restored: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Spawned processes get the engine by itself.
+        return {key: value for key, value in vars(self).items() if key != 'engine_reference'}
 
     @property
     def precision(self) -> str:  # type: ignore[override]

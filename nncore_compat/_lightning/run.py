@@ -14,6 +14,7 @@ from . import copies, private, processes, settings, strategy, trainer
 from .arrangement import Arrangement
 from .callback import exchange_optimizer
 from .guest import Guest
+from .held import EngineReference
 from .module import StagesModule
 from .precision import EnginePrecision, precision_of, take_over
 from .private import Interrupted, count_steps
@@ -34,6 +35,8 @@ class Run:
         TypeError, ValueError, MisconfigurationException: An argument of the Trainer is wrong, or
             asks for what is not there.
     """
+
+    engine = EngineReference()
 
     def __init__(self, engine: Engine, given: dict[str, Any] | None = None) -> None:
         self.engine = engine
@@ -209,6 +212,11 @@ class Run:
             view.close()
         self._back_to_device()
 
+    def release(self) -> None:
+        """Let go of the model, when the engine is gone: Trainer and module hold each other."""
+        self.module._modules.clear()
+        self.trainer.strategy.optimizers = []
+
     def _call(self, method: Any, **kwargs: Any) -> None:
         original = None
         self._calling = True
@@ -220,6 +228,7 @@ class Run:
             original = error.original
         finally:
             self._calling = False
+            self.module.keep_engine(False)
             self.end()
         if original is not None:
             raise original

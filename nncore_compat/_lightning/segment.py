@@ -10,10 +10,11 @@ from lightning.pytorch import Callback, Trainer
 from ..hooks import Hook
 from . import private
 from .guards import callers_grad_mode, passes_stop_iteration
+from .held import EngineReference
 from .module import StagesModule
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    pass
 
 
 class Segment(Callback):
@@ -39,9 +40,11 @@ class Segment(Callback):
         hooks: The hooks; all of the engine's if None.
     """
 
+    engine = EngineReference()
+
     def __init__(self, module: StagesModule, hooks: Iterable[Hook] | None = None) -> None:
         self.module = module
-        self.engine: Engine = module.engine
+        self.engine = module.engine
         self.hooks = None if hooks is None else tuple(hooks)
 
     @property
