@@ -22,8 +22,9 @@ def launch(engine: Engine, strategy: Any, eval: bool | str) -> Any:
     """Launch an engine in copies of this process.
 
     Args:
-        engine: The engine. It gets weights, optimizer, counters and buffer of the first copy; what
-            hooks and data have noted stays in the copies.
+        engine: The engine. It gets weights, optimizer, counters, buffer and metrics of the first
+            copy, and the states of hooks and callbacks that have a ``state_dict``; what others and
+            data have noted stays in the copies.
         strategy: The strategy, whose launcher makes the copies.
         eval: What the engine's ``launch`` was given.
 
@@ -59,6 +60,8 @@ def _work(engine: Engine, eval: bool | str, file: str) -> None:
         'counters': {name: getattr(engine, name) for name in COUNTERS},
         'buffer': {key: engine.buffer.get(key) for key in engine.buffer.keys()},  # noqa: SIM118
         'optimizer': None,
+        'hooks': {name: one.state_dict() for name, one in _with_state(engine)},
+        'metrics': dict(engine._run.trainer.callback_metrics),
     }
     optimizer = getattr(engine, 'optimizer', None)
     if optimizer is not None:
@@ -77,6 +80,14 @@ def _unshare(engine: Engine) -> None:
             state.update({k: v.clone() for k, v in state.items() if torch.is_tensor(v)})
 
 
+def _with_state(engine: Engine) -> list[tuple[str, Any]]:
+    return [
+        (name, one)
+        for name, one in engine.hooks.items()
+        if hasattr(one, 'state_dict') and hasattr(one, 'load_state_dict')
+    ]
+
+
 def _take_over(engine: Engine, outcome: dict[str, Any]) -> None:
     engine.model.load_state_dict(outcome['weights'])
     for name, value in outcome['counters'].items():
@@ -85,6 +96,14 @@ def _take_over(engine: Engine, outcome: dict[str, Any]) -> None:
     for key, values in outcome['buffer'].items():
         for value in values:
             engine.buffer.update(key, value, warning=False)
+    engine._run.trainer.callback_metrics.update(outcome['metrics'])
+    for name, one in _with_state(engine):
+        state = outcome['hooks'].get(name)
+        if state is not None:
+            if 'dirpath' in state:
+                # Where the copies have put their files, a ModelCheckpoint learns in its run only.
+                one.dirpath = state['dirpath']
+            one.load_state_dict(state)
     if outcome['optimizer'] is not None:
         stage, state = outcome['optimizer']
         engine.optimizer = _phases.new_optimizer(engine, stage)

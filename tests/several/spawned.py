@@ -21,6 +21,10 @@ def main(out):
             stages=stages(),
             work_dir=os.path.join(out, method),
             logger=method,
+            hooks=[
+                {'type': 'EvalHook', 'high_keys': ['hits']},
+                {'type': 'ModelCheckpoint', 'monitor': 'hits', 'mode': 'max', 'filename': 'best'},
+            ],
             trainer={'strategy': f'ddp_{method}', 'devices': 2},
         )
         engine.launch()
@@ -33,6 +37,10 @@ def main(out):
             'hooks': list(engine.hooks),
             'files': sorted(f for f in os.listdir(engine.work_dir) if not f.endswith('.log')),
             'log': Path(engine._log_file).read_text(),
+            'best': engine.hooks['ModelCheckpoint'].best_model_path,
+            'score': float(engine.hooks['ModelCheckpoint'].best_model_score),
+            'high': engine.hooks['EvalHook'].state_dict()['high']['hits'],
+            'metrics': sorted(engine.trainer.callback_metrics),
             'alone': torch.distributed.is_initialized(),
             'eval': engine.launch(eval='val'),
         }

@@ -88,6 +88,10 @@ def test_launchers_that_copy_the_process(tmp_path):
         assert found['log'].count('Distributed: 2 processes') == 1
         assert found['log'].count('Saving checkpoint') == 4
         assert not found['alone']
+        assert found['best'] == str(tmp_path / method / 'checkpoints' / 'best.ckpt')
+        assert Path(found['best']).is_file()
+        assert found['score'] == found['high'] > 0
+        assert {'train_loss', 'val_loss', 'hits', 'best_hits'} <= set(found['metrics'])
         assert set(found['eval']['val']) == {'hits'}
         lines = (tmp_path / method / 'metrics.json').read_text().splitlines()
         assert [json.loads(line)['mode'] for line in lines].count('train') == 4
