@@ -197,6 +197,15 @@ def test_processes_of_slurm_of_two_nodes_and_of_the_script_and_its_engine(tmp_pa
     )
 
 
+@pytest.mark.slow
+def test_the_example_on_two_devices(tmp_path):
+    done = run([*RUNNER, '--devices', 2, ROOT / 'examples' / 'digits.py'], cwd=tmp_path)
+    assert done.returncode == 0, done.output[-3000:]
+    (metrics,) = tmp_path.glob('work_dirs/*/metrics.json')
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [row['accuracy'] for row in rows if row['mode'] == 'val'][-1] > 0.98
+
+
 def test_devices_against_the_launcher(tmp_path):
     """Told apart from what there is before any process waits for another."""
     script = tmp_path / 'script.py'
