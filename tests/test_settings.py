@@ -8,7 +8,15 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.profilers import SimpleProfiler
-from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    SingleDeviceStrategy,
+    SingleDeviceXLAStrategy,
+    StrategyRegistry,
+    XLAStrategy,
+)
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tiny import Net, engine, stage
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, SequentialSampler
@@ -93,6 +101,15 @@ def test_the_model_that_is_launched_is_the_one_the_engine_has_then(tmp_path, wei
     one.launch()
     assert one.lightning_module.model is one.model
     assert_same(one.model.state_dict(), weights)
+
+
+def test_strategies_with_a_precision_of_their_own():
+    """As Lightning registers them: the names, and the classes behind them."""
+    kinds = (FSDPStrategy, DeepSpeedStrategy, XLAStrategy, SingleDeviceXLAStrategy)
+    for name in StrategyRegistry:
+        kind = StrategyRegistry[name]['strategy']
+        own = issubclass(kind, kinds)
+        assert settings.brings_precision(name) == own, name
 
 
 def test_scalars_cannot_be_sharded(tmp_path):

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry
+from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry, XLAAccelerator
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import (
     DeepSpeedStrategy,
     FSDPStrategy,
     SingleDeviceStrategy,
+    SingleDeviceXLAStrategy,
     StrategyRegistry,
+    XLAStrategy,
 )
 
 from .. import _options
@@ -52,6 +54,8 @@ REFUSED = {
     'callbacks': 'callbacks and hooks are one list: hooks=[...]',
     'barebones': 'it would switch off the hooks',
 }
+# Names of strategies that work with a precision plugin of their own only begin with one of these.
+BRINGING = ('deepspeed', 'fsdp', 'single_tpu', 'single_xla', 'xla')
 _BUILT_IN = ('auto', 'gpu', 'cpu', 'cuda', 'mps', 'tpu')
 
 
@@ -105,8 +109,10 @@ def plugins(settings: Mapping[str, Any]) -> list[Any]:
 def brings_precision(strategy: Any) -> bool:
     """Tell whether a strategy works with a precision plugin of its own only."""
     if isinstance(strategy, str):
-        return strategy.startswith(('fsdp', 'deepspeed')) and strategy != 'fsdp2'
-    return isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy))
+        return strategy.startswith(BRINGING) and strategy != 'fsdp2'
+    return isinstance(
+        strategy, (FSDPStrategy, DeepSpeedStrategy, SingleDeviceXLAStrategy, XLAStrategy)
+    )
 
 
 def choose_strategy(settings: Mapping[str, Any], several: bool) -> Any:
@@ -117,6 +123,8 @@ def choose_strategy(settings: Mapping[str, Any], several: bool) -> Any:
     if several:
         return ReplicatedStrategy()
     accelerator = settings.get('accelerator', 'auto')
+    if accelerator in ('auto', 'tpu') and XLAAccelerator.is_available():
+        return 'single_xla'
     if isinstance(accelerator, str) and accelerator in AcceleratorRegistry:
         accelerator = None if accelerator in _BUILT_IN else AcceleratorRegistry.get(accelerator)
     if isinstance(accelerator, Accelerator):
