@@ -1,6 +1,7 @@
 """Two processes leave the same behind, rank by rank, under nncore 0.4.7 and under nncore_compat."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -120,7 +121,8 @@ def test_one_rank_that_fails_ends_the_other(sides, tmp_path):
     for out, code in runs:
         assert code == 1
         assert 'ArithmeticError: only here' in Path(f'{out}.1.stderr').read_text()
-        assert 'Connection closed by peer' in Path(f'{out}.stderr').read_text()
+        # In the words of gloo, which differ with the moment at which it is told.
+        assert re.search('Connection (closed|reset) by peer', Path(f'{out}.stderr').read_text())
 
 
 def torchrun(side, folder, script):
