@@ -4,6 +4,7 @@ import inspect
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from tiny import engine
@@ -33,6 +34,8 @@ def test_names(tmp_path):
     ):
         assert name in vars(holder), name
     assert isinstance(type(loop)._can_stop_early, property)
+    assert '_setup_model' in vars(DDPStrategy)
+    assert '_data_parallel_size' in vars(ModelParallelStrategy())
     # What is called on them is public, on private objects.
     assert callable(loop.epoch_loop.val_loop.run)
     assert one.trainer._logger_connector.should_update_logs in (True, False)

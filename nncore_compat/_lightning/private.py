@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.states import RunningStage
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -91,6 +93,19 @@ def resize_validation(trainer: Trainer, batches: int) -> None:
     # In place: the running iterator has the same list for its limits.
     loop._max_batches[:] = [batches]
     loop._data_fetcher.length = batches
+
+
+class UnwrappedStrategy(DDPStrategy):
+    """A DDPStrategy that leaves the model as it is."""
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:  # type: ignore[override]
+        return model
+
+
+def spread(strategy: ModelParallelStrategy, processes: int) -> None:
+    """Have a strategy shard over so many processes, unless its user has said over how many."""
+    if strategy._data_parallel_size == 'auto':
+        strategy._data_parallel_size = processes
 
 
 def run_again(strategy: Any) -> list[Any]:

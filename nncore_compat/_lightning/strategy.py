@@ -17,8 +17,10 @@ from lightning.pytorch.strategies import (
 )
 from torch import distributed, nn
 
+from . import private
 
-class ReplicatedStrategy(DDPStrategy):
+
+class ReplicatedStrategy(private.UnwrappedStrategy):
     """One process per device, each with its own model; OptimizerHook averages the gradients.
 
     Nothing else is exchanged, so that weights that differ from the start and the statistics of
@@ -38,9 +40,6 @@ class ReplicatedStrategy(DDPStrategy):
             for tensor in (*self.model.parameters(), *self.model.buffers()):  # type: ignore[union-attr]
                 distributed.broadcast(tensor.detach(), src=0)
 
-    def _setup_model(self, model: nn.Module) -> nn.Module:  # type: ignore[override]
-        return model
-
 
 class ShardedStrategy(ModelParallelStrategy):
     """FSDP2 over all processes, with whole checkpoints."""
@@ -52,8 +51,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         """Make the process group, and one dimension of all its processes."""
-        if self._data_parallel_size == 'auto':
-            self._data_parallel_size = self.num_nodes * self.num_processes
+        private.spread(self, self.num_nodes * self.num_processes)
         super().setup_environment()
 
 
