@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from . import _nncore
+from ._files import write
 from ._registry import DATASETS
 from ._state_dict import load_state_dict, select
 from ._weights import load_file, load_torchvision, load_url
@@ -183,6 +184,9 @@ def save_checkpoint(
 
     Returns:
         The checkpoint, with the fields ``meta``, ``state_dict`` and maybe ``optimizer``.
+
+    Raises:
+        OSError: If it could not be written; the old file is untouched then.
     """
     checkpoint = {
         'meta': stamped({} if meta is None else meta),
@@ -217,19 +221,8 @@ def write_checkpoint(checkpoint: dict[str, Any], filename: str | os.PathLike[str
     Args:
         checkpoint: The checkpoint.
         filename: The file; its folder is made.
+
+    Raises:
+        OSError: If it could not be written; the old file is untouched then.
     """
-    # The file itself is replaced and not a link to it.
-    target = os.path.realpath(os.path.expanduser(os.fspath(filename)))
-    folder, name = os.path.split(target)
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
+    write(checkpoint, filename)
