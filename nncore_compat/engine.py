@@ -462,6 +462,16 @@ class Engine(State):
     def _save_checkpoint(self, path: str, **kwargs: Any) -> None:
         self._run.save(path, **kwargs)
 
+    def _metric(self, name: str, where: str) -> float:
+        """Return the latest value of a metric that callbacks could monitor."""
+        metrics = self._run.trainer.callback_metrics
+        if name not in metrics:
+            raise KeyError(
+                f'{where}: there is no metric {name!r} after the validation of epoch '
+                f'{self.epoch}. There are: {", ".join(sorted(metrics)) or "none"}'
+            )
+        return float(metrics[name])
+
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
