@@ -1,4 +1,4 @@
-"""Random generators: work that they are not to notice, and their states as plain data."""
+"""The random generators: their states, and work that they are not to notice."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
-# Beside the CPU's. Asking one that is not in use yet would set it up.
-_DEVICES = ('cuda', 'xpu')
 
 
 @contextlib.contextmanager
@@ -26,37 +23,38 @@ def unnoticed() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def raw_states() -> tuple[Any, Any, Any]:
-    """Return the states of python, numpy and torch as these give them: quicker than plain."""
+def raw_states() -> tuple[Any, Any, torch.Tensor]:
+    """Return the states of python, numpy and torch as these give them: sooner than as data."""
     return random.getstate(), np.random.get_state(), torch.get_rng_state()
 
 
-def plain(raw: tuple[Any, Any, Any]) -> dict[str, Any]:
-    """Turn raw states into tuples, numbers and tensors."""
-    name, key, *rest = raw[1]
+def plain(raw: tuple[Any, Any, torch.Tensor]) -> dict[str, Any]:
+    """Return raw states as plain data and tensors."""
+    name, keys, *rest = raw[1]
     return {
         'python': raw[0],
-        'numpy': (name, torch.from_numpy(np.asarray(key, dtype=np.int64)), *rest),
+        'numpy': (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
         'torch': raw[2],
     }
 
 
 def get_states() -> dict[str, Any]:
-    """Return the states of the process's generators: 'python', 'numpy', 'torch' and devices."""
+    """Return the states of this process's generators, as plain data and tensors."""
     states = plain(raw_states())
-    for name in _DEVICES:
-        device = getattr(torch, name)
-        if device.is_available() and device.is_initialized():
-            states[name] = device.get_rng_state()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states['cuda'] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        states['mps'] = torch.mps.get_rng_state()
     return states
 
 
 def set_states(states: dict[str, Any]) -> None:
-    """Set the process's generators to states that `get_states` has returned."""
+    """Set the generators to what :func:`get_states` returned, as far as they are here."""
     random.setstate(states['python'])
-    name, key, *rest = states['numpy']
-    np.random.set_state((name, key.numpy().astype(np.uint32), *rest))
+    name, keys, *rest = states['numpy']
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(states['torch'].cpu())
-    for name in _DEVICES:
-        if name in states and getattr(torch, name).is_available():
-            getattr(torch, name).set_rng_state(states[name].cpu())
+    if 'cuda' in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states['cuda'].cpu())
+    if 'mps' in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states['mps'].cpu())

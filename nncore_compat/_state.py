@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,19 @@ class State:
     _factor_missed = False
     # Whether the run was ended before its time.
     _stopped = False
+    # Where in its epoch the run is, as `_snapshot.collect` tells it: the epoch, the iterations that
+    # were done before it, the moment, and in after_train_epoch the hook that had the last turn.
+    _running_epoch = 0
+    _epoch_start = 0
+    _moment = 'iter'
+    _closing: str | None = None
+    # The checkpoint to resume from exactly, and what `resume` was asked for.
+    _resuming: dict[str, Any] | None = None
+    _resume_options: dict[str, Any] = {}
+    # What is to be done when the iteration, or the validation, is over for all.
+    _at_rest: list[Callable[[Any], None]]
+    # Whether the run goes on as the one that was interrupted, in its very records.
+    _continues = False
     _kwargs: dict[str, Any]
     _stage: int
     _epoch: int
@@ -36,10 +49,6 @@ class State:
     _max_epochs: int
     _max_iters: int
 
-    def _gather_states(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """States of model and optimizer, where a strategy has taken them from both."""
-        return None
-
     def reset_states(self) -> None:
         """Go back to the first iteration, with an empty buffer."""
         self.buffer.clear()
@@ -47,6 +56,7 @@ class State:
         self._max_epochs = sum(stage['epochs'] for stage in self.stages)
         self._max_iters = len(self.data_loaders.get('train', ())) * self._max_epochs
         self._stage = self._epoch = self._iter = 0
+        self._at_rest = []
         self._start_iter = self._epochs_left = 0
 
     @property

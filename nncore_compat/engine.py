@@ -143,6 +143,7 @@ class Engine(State):
         self.stages = _stages.resolve(stages)
         self.amp_cfg = _amp.parse(amp)
         self._notices: list[str] | None = []
+        self._warned: set[str] = set()
         self._input_handle: RemovableHandle | None = None
         self._given = trainer
         self._run = self._new_run()
@@ -415,7 +416,7 @@ class Engine(State):
             return output['test'] if bare else output
 
         self._prepare_training()
-        if self._stage < self._max_stages:
+        if self._stage < self._max_stages or self._resuming is not None:
             self._run.fit()
         else:  # Everything is done: Lightning would not even start.
             self._call_hook('before_launch')
@@ -463,8 +464,13 @@ class Engine(State):
         waits = isinstance(hook, OptimizerHook) and not hook.is_stepping(self)
         return self.model.no_sync() if waits or self._run.averages_gradients() else _DO_NOTHING
 
-    def _gather_states(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        return self._run.gather()
+    def _save_checkpoint(self, path: str, **kwargs: Any) -> None:
+        self._run.save(path, **kwargs)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self.logger.warning(message)
 
     def _clip_gradients(self, params: list[nn.Parameter], cfg: dict[str, Any]) -> torch.Tensor:
         return self._run.clip(params, cfg)
