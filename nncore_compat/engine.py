@@ -31,6 +31,7 @@ from . import (
     _timeline,
     quirks,
 )
+from ._batches import batches
 from ._errors import located
 from ._logging import get_logger, reopen
 from ._progress import ProgressBar
@@ -315,8 +316,10 @@ class Engine(State):
         """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden."""
         _phases.enter_mode(self, 'val')
         self._call_hook('before_val_epoch')
-        for data in ProgressBar(self.data_loader):
+        bar = ProgressBar(self.data_loader)
+        for data in batches(self.data_loader):
             self.val_iter(data)
+            bar.update()
         self._call_hook('after_val_epoch')
 
     def test_epoch(self, split: str = 'test') -> None:
@@ -329,8 +332,10 @@ class Engine(State):
         if self._run.testing_through_lightning:
             self._run.test()
             return
-        for data in ProgressBar(self.data_loader):
+        bar = ProgressBar(self.data_loader)
+        for data in batches(self.data_loader):
             self.test_iter(data)
+            bar.update()
 
     def evaluate(self) -> dict[str, Any]:
         """Let the dataset evaluate the outputs that validation or testing has collected.

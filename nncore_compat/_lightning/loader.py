@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .._batches import batches
+
 
 class _Nothing:
     def __repr__(self) -> str:
@@ -67,11 +69,11 @@ class LoaderView:
             self.before_first = None
         # Lightning validates under no_grad; a dataset is not to notice.
         with torch.set_grad_enabled(self._grad_enabled):
-            batches = iter(self._loader())
+            iterator = batches(self._loader())
         while True:
             with torch.set_grad_enabled(self._grad_enabled):
                 try:
-                    batch = next(batches)
+                    batch = next(iterator)
                 except StopIteration:
                     return
             yield NOTHING if batch is None else batch
