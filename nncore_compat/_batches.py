@@ -24,7 +24,7 @@ class _Epoch:
         self, iterator: Any, start: dict[str, Any] | None, crew: _crew.Crew | None
     ) -> None:
         self.start = start
-        self.current = crew and crew.current
+        self.current = None if crew is None else crew.current
         self._iterator: Any = None
         # Not kept alive: a loader's workers stop with it.
         with contextlib.suppress(TypeError):
@@ -50,8 +50,8 @@ class _Record:
 
     def running(self) -> _Epoch | None:
         # A hook may have iterated the same loader meanwhile, and is through with it.
-        alive = [epoch for epoch in self.epochs if epoch.alive()]
-        return (alive or self.epochs or [None])[-1]
+        known = [epoch for epoch in self.epochs if epoch.alive()] or self.epochs
+        return known[-1] if known else None
 
 
 _records: dict[int, tuple[Any, _Record]] = {}
@@ -120,7 +120,8 @@ def state_of(loader: Any, done: int | None = None) -> dict[str, Any]:
     )
     if kind == 'workers':
         crew = record.crew
-        current = epoch.current if epoch else crew and crew.current
+        latest = None if crew is None else crew.current
+        current = epoch.current if epoch else latest
         state.update(_crew.state(loader, crew, current, state['done']))
     return state
 
@@ -151,7 +152,7 @@ def _record(loader: Any) -> _Record:
 
 
 def _begin(loader: Any, kind: str, record: _Record) -> Iterator[Any]:
-    start = {'random': _random.get_states()}
+    start: dict[str, Any] = {'random': _random.get_states()}
     if kind != 'own':
         start.update(parts.state(loader, data=kind == 'reading'), persists=parts.persists(loader))
     if kind == 'workers':

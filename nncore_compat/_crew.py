@@ -272,8 +272,8 @@ def go_on(
     starting, known = crew is None, state.get('crew')
     with parts.as_at(loader, state['start'], state):
         if crew is None:
-            same = known is not None and state['workers'] == loader.num_workers
-            crew = Crew(loader, known['states'] if same else None)
+            fits = state['workers'] == loader.num_workers
+            crew = Crew(loader, known['states'] if known and fits else None)
         iterator, indices = crew.hold(loader)
         for _ in range(done + len(ahead) + ended):
             next(indices, None)
