@@ -464,8 +464,12 @@ class Engine(State):
         waits = isinstance(hook, OptimizerHook) and not hook.is_stepping(self)
         return self.model.no_sync() if waits or self._run.averages_gradients() else _DO_NOTHING
 
-    def _save_checkpoint(self, path: str, **kwargs: Any) -> None:
+    def _save_checkpoint(self, path: str, epoch: int, **kwargs: Any) -> None:
+        # The run knows the epoch, and more than that.
         self._run.save(path, **kwargs)
+
+    def _when_at_rest(self, action: Callable[[Any], None]) -> None:
+        self._at_rest.append(action)
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
