@@ -24,6 +24,7 @@ class _Epoch:
         self, iterator: Any, start: dict[str, Any] | None, crew: _crew.Crew | None
     ) -> None:
         self.start = start
+        self.crew = crew
         self.current = None if crew is None else crew.current
         self._iterator: Any = None
         # Not kept alive: a loader's workers stop with it.
@@ -119,9 +120,9 @@ def state_of(loader: Any, done: int | None = None) -> dict[str, Any]:
         persists=parts.persists(loader),
     )
     if kind == 'workers':
-        crew = record.crew
-        latest = None if crew is None else crew.current
-        current = epoch.current if epoch else latest
+        # Between epochs of workers that persist, or of none: these have one iterator.
+        crew = epoch.crew if epoch else record.crew
+        current = epoch.current if epoch else None
         state.update(_crew.state(loader, crew, current, state['done']))
     return state
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from . import _generators, _random
+from . import _generators, _plain, _random
 
 # A pass over the indices and, in it, the number of a batch.
 Batch = tuple[int, int]
@@ -110,7 +110,7 @@ class Tap:
             self._write = self._notes.writer(info.id)
             self._watch = _NumpyWatch()
         states = random.getstate(), self._watch.state(), torch.get_rng_state().numpy().tobytes()
-        held = _generators.get_states(_generators.found_in(info.dataset))
+        held = _generators.raw_states(_generators.found_in(info.dataset))
         changed = held or states != self._last
         self._last = states
         self._write(_current, _packed(states, held) if changed else None)
@@ -157,7 +157,7 @@ def _unpacked(data: bytes) -> dict[str, Any]:
     (version, words, gauss), numpy, torch_, held = pickle.loads(data)
     python = version, tuple(array('I', words)), gauss
     state = torch.frombuffer(bytearray(torch_), dtype=torch.uint8)
-    return {**_random.plain(python, numpy, state), 'held': held}
+    return {**_random.plain(python, numpy, state), 'held': _plain.state(held)}
 
 
 class Resume:
@@ -170,7 +170,8 @@ class Resume:
 
     def __init__(self, init_fn: Callable[[int], None] | None, states: list[Any]) -> None:
         self._init_fn = init_fn
-        self._states = states
+        # Tensors of some types cannot be sent to a process.
+        self._states = _plain.restored(states)
 
     def __call__(self, worker: int) -> None:
         if self._init_fn is not None:
