@@ -82,11 +82,25 @@ def close_train_epoch(engine: Engine) -> bool:
     Returns:
         Whether to validate now.
     """
-    engine._call_hook('after_train_epoch')
+    _call_after_train_epoch(engine)
     in_stage = engine.epoch_in_stage + 1
     engine._epoch += 1
     engine._epochs_left -= 1
     return _validation_due(engine, in_stage)
+
+
+def _call_after_train_epoch(engine: Engine) -> None:
+    """Tell the hooks; those that have not been told yet, in an epoch that is ended once more."""
+    hooks = list(engine.hooks.items())
+    names = [name for name, _ in hooks]
+    told = names.index(engine._closing) + 1 if engine._closing in names else 0
+    engine._moment = 'epoch_end'
+    for name, hook in hooks[told:]:
+        engine._closing = name
+        # Callbacks of the list do not have it: they are Lightning's to call.
+        method = getattr(hook, 'after_train_epoch', None)
+        if method is not None:
+            method(engine)
 
 
 def _validation_due(engine: Engine, in_stage: int) -> bool:

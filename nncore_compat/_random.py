@@ -1,10 +1,11 @@
-"""Work that is not to be noticed by random numbers."""
+"""The random generators: their states, and work that they are not to notice."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,3 +21,40 @@ def unnoticed() -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+def raw_states() -> tuple[Any, Any, torch.Tensor]:
+    """Return the states of python, numpy and torch as these give them: sooner than as data."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def plain(raw: tuple[Any, Any, torch.Tensor]) -> dict[str, Any]:
+    """Return raw states as plain data and tensors."""
+    name, keys, *rest = raw[1]
+    return {
+        'python': raw[0],
+        'numpy': (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        'torch': raw[2],
+    }
+
+
+def get_states() -> dict[str, Any]:
+    """Return the states of this process's generators, as plain data and tensors."""
+    states = plain(raw_states())
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states['cuda'] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        states['mps'] = torch.mps.get_rng_state()
+    return states
+
+
+def set_states(states: dict[str, Any]) -> None:
+    """Set the generators to what :func:`get_states` returned, as far as they are here."""
+    random.setstate(states['python'])
+    name, keys, *rest = states['numpy']
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states['torch'].cpu())
+    if 'cuda' in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states['cuda'].cpu())
+    if 'mps' in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states['mps'].cpu())

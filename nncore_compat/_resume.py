@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import _phases, _stages
+from . import _phases, _plain, _snapshot, _stages
 from ._errors import located
-from .hooks.checkpoint import plain
-from .utils import get_checkpoint, load_checkpoint
+from .utils import get_checkpoint
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -17,12 +16,19 @@ if TYPE_CHECKING:
 META_KEYS = ('epoch', 'iter', 'stages')
 
 
-def resume(engine: Engine, source: dict[str, Any] | str | os.PathLike[str], **kwargs: Any) -> None:
+def resume(
+    engine: Engine,
+    source: dict[str, Any] | str | os.PathLike[str],
+    exact: bool = True,
+    **kwargs: Any,
+) -> None:
     """Load weights, counters and the optimizer of the stage that was running.
 
     Args:
         engine: The engine.
         source: A checkpoint, its file name or URL.
+        exact: Whether the next launch is to go on exactly as the run that was interrupted, where
+            the checkpoint knows all that this takes.
         **kwargs: ``weights_only`` of ``utils.get_checkpoint``, and more arguments of
             ``utils.load_checkpoint``.
 
@@ -38,27 +44,34 @@ def resume(engine: Engine, source: dict[str, Any] | str | os.PathLike[str], **kw
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
         checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
     _check(checkpoint, name)
-    meta = checkpoint['meta']
+    meta, section = checkpoint['meta'], checkpoint.get(_snapshot.KEY) if exact else None
 
-    stages = plain(engine.stages)
+    stages = _plain.described(engine.stages)
     if stages != meta['stages']:
         engine.logger.warning(
             'Stages in the engine and checkpoint are mismatched:'
             f'\n\nCurrent stages: {stages}\n\nCheckpoint stages: {meta["stages"]}\n'
         )
     stage, in_stage = _stages.locate(engine.stages, meta['epoch'])
+    if section:
+        # What was saved is the optimizer of the epoch that was running.
+        running, in_stage = _stages.locate(engine.stages, section['epoch'])[0], 1
+        section = section if running < engine.max_stages else None
     # First what may be refused, so that a refused checkpoint changes nothing.
     optimizer = None
-    if stage < engine.max_stages:
-        optimizer = _phases.new_optimizer(engine, stage)
+    if section or stage < engine.max_stages:
+        running = running if section else stage
+        optimizer = _phases.new_optimizer(engine, running)
         # At the start of a stage, what was saved belongs to the optimizer of the stage before.
         if in_stage > 0:
-            with located(f'{name}, optimizer of stages[{stage}]'):
-                optimizer.load_state_dict(checkpoint['optimizer'])
-    load_checkpoint(engine.model, checkpoint, logger=engine.logger, **kwargs)
+            with located(f'{name}, optimizer of stages[{running}]'):
+                _snapshot.load_optimizer(engine, optimizer, checkpoint, section)
+    _snapshot.load_weights(engine, checkpoint, section, **kwargs)
 
     if optimizer is not None:
         engine.optimizer = optimizer
+    engine._resuming = checkpoint if section else None
+    engine._resume_options = kwargs
     engine._stage, engine._epoch = stage, meta['epoch']
     engine._iter = engine._start_iter = meta['iter']
     engine.logger.info(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from . import _stages
+from ._plain import described
 from .buffer import Buffer
+from .comm import is_main_process
+from .utils import save_checkpoint
 
 
 class State:
@@ -21,11 +24,26 @@ class State:
     data_loader: Any
     optimizer: torch.optim.Optimizer
     losses: dict[str, Any]
+    model: Any
+    trainer: Any
 
     _mode: str | None = None
     _factor_missed = False
     # Whether the run was ended before its time.
     _stopped = False
+    # Where in its epoch the run is, as `_snapshot.collect` tells it: the epoch, the iterations that
+    # were done before it, the moment, and in after_train_epoch the hook that had the last turn.
+    _running_epoch = 0
+    _epoch_start = 0
+    _moment = 'iter'
+    _closing: str | None = None
+    # The checkpoint to resume from exactly, and what `resume` was asked for.
+    _resuming: dict[str, Any] | None = None
+    _resume_options: dict[str, Any] = {}
+    # What is to be done when the iteration, or the validation, is over for all.
+    _at_rest: list[Callable[[Any], None]]
+    # Whether the run goes on as the one that was interrupted, in its very records.
+    _continues = False
     _kwargs: dict[str, Any]
     _stage: int
     _epoch: int
@@ -36,9 +54,42 @@ class State:
     _max_epochs: int
     _max_iters: int
 
-    def _gather_states(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """States of model and optimizer, where a strategy has taken them from both."""
-        return None
+    def _metric(self, name: str, where: str) -> float:
+        """Return the latest value of a metric that callbacks could monitor."""
+        metrics = self.trainer.callback_metrics
+        if name not in metrics:
+            raise KeyError(
+                f'{where}: there is no metric {name!r} after the validation of epoch '
+                f'{self.epoch}. There are: {", ".join(sorted(metrics)) or "none"}'
+            )
+        return float(metrics[name])
+
+    def _save_checkpoint(
+        self,
+        path: str,
+        epoch: int,
+        *,
+        optimizer: bool = True,
+        then: Callable[[], None] | None = None,
+        failed: Callable[[OSError], None] | None = None,
+        background: bool = False,
+    ) -> None:
+        """Save what nncore saves, for all that is known in a Trainer that is not an engine's."""
+        if not is_main_process():
+            return
+        meta = {'epoch': epoch, 'iter': self.iter, 'stages': described(self.stages)}
+        try:
+            save_checkpoint(self.model, path, self.optimizer if optimizer else None, meta)
+            if then is not None:
+                then()
+        except OSError as error:
+            if failed is None:
+                raise
+            failed(error)
+
+    def _when_at_rest(self, action: Callable[[Any], None]) -> None:
+        """Do something when no hook or callback has a turn to come, or as soon as possible."""
+        action(self)
 
     def reset_states(self) -> None:
         """Go back to the first iteration, with an empty buffer."""
@@ -47,6 +98,7 @@ class State:
         self._max_epochs = sum(stage['epochs'] for stage in self.stages)
         self._max_iters = len(self.data_loaders.get('train', ())) * self._max_epochs
         self._stage = self._epoch = self._iter = 0
+        self._at_rest = []
         self._start_iter = self._epochs_left = 0
 
     @property

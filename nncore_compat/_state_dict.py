@@ -69,12 +69,25 @@ def load_state_dict(
 
 def _shard_like(model: nn.Module, state_dict: dict[str, Any]) -> None:
     """Give each process its part of the weights, where it has only a part of the parameters."""
-    param: Any
     for name, param in model.named_parameters(remove_duplicate=False):
-        whole = state_dict.get(name)
-        if hasattr(param, 'placements') and torch.is_tensor(whole) and whole.shape == param.shape:
-            from torch.distributed.tensor import distribute_tensor
+        if name in state_dict:
+            state_dict[name] = placed_like(param, state_dict[name])
 
-            state_dict[name] = distribute_tensor(
-                whole.to(param.device), param.device_mesh, param.placements
-            )
+
+def placed_like(param: Any, whole: Any) -> Any:
+    """Return this process's part of a tensor, if it has only a part of the parameter.
+
+    Args:
+        param: The parameter.
+        whole: What belongs to it; anything but a whole tensor of its shape is left as it is.
+    """
+    if (
+        not hasattr(param, 'placements')
+        or not torch.is_tensor(whole)
+        or hasattr(whole, 'placements')
+        or whole.shape != param.shape
+    ):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(whole.to(param.device), param.device_mesh, param.placements)

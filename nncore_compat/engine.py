@@ -31,6 +31,7 @@ from . import (
     _timeline,
     quirks,
 )
+from ._batches import batches
 from ._errors import located
 from ._logging import get_logger, reopen
 from ._progress import ProgressBar
@@ -142,6 +143,7 @@ class Engine(State):
         self.stages = _stages.resolve(stages)
         self.amp_cfg = _amp.parse(amp)
         self._notices: list[str] | None = []
+        self._warned: set[str] = set()
         self._input_handle: RemovableHandle | None = None
         self._given = trainer
         self._run = self._new_run()
@@ -314,8 +316,10 @@ class Engine(State):
         """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden."""
         _phases.enter_mode(self, 'val')
         self._call_hook('before_val_epoch')
-        for data in ProgressBar(self.data_loader):
+        bar = ProgressBar(self.data_loader)
+        for data in batches(self.data_loader):
             self.val_iter(data)
+            bar.update()
         self._call_hook('after_val_epoch')
 
     def test_epoch(self, split: str = 'test') -> None:
@@ -328,8 +332,10 @@ class Engine(State):
         if self._run.testing_through_lightning:
             self._run.test()
             return
-        for data in ProgressBar(self.data_loader):
+        bar = ProgressBar(self.data_loader)
+        for data in batches(self.data_loader):
             self.test_iter(data)
+            bar.update()
 
     def evaluate(self) -> dict[str, Any]:
         """Let the dataset evaluate the outputs that validation or testing has collected.
@@ -410,7 +416,7 @@ class Engine(State):
             return output['test'] if bare else output
 
         self._prepare_training()
-        if self._stage < self._max_stages:
+        if self._stage < self._max_stages or self._resuming is not None:
             self._run.fit()
         else:  # Everything is done: Lightning would not even start.
             self._call_hook('before_launch')
@@ -458,8 +464,17 @@ class Engine(State):
         waits = isinstance(hook, OptimizerHook) and not hook.is_stepping(self)
         return self.model.no_sync() if waits or self._run.averages_gradients() else _DO_NOTHING
 
-    def _gather_states(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        return self._run.gather()
+    def _save_checkpoint(self, path: str, epoch: int, **kwargs: Any) -> None:
+        # The run knows the epoch, and more than that.
+        self._run.save(path, **kwargs)
+
+    def _when_at_rest(self, action: Callable[[Any], None]) -> None:
+        self._at_rest.append(action)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self.logger.warning(message)
 
     def _clip_gradients(self, params: list[nn.Parameter], cfg: dict[str, Any]) -> torch.Tensor:
         return self._run.clip(params, cfg)

@@ -134,20 +134,37 @@ def load_checkpoint(
     return model if _nncore.new_returns() else checkpoint
 
 
-def _to_cpu(data: Any) -> Any:
+def to_cpu(data: Any) -> Any:
+    """Return plain data with its tensors on the CPU, and what two places share shared still."""
+    return _to_cpu(data, {})
+
+
+def _to_cpu(data: Any, moved: dict[int, Any]) -> Any:
+    if id(data) in moved:
+        return moved[id(data)]
+    result = _moved(data, moved)
+    if torch.is_tensor(data) or isinstance(data, dict):
+        moved[id(data)] = result
+    return result
+
+
+def _moved(data: Any, moved: dict[int, Any]) -> Any:
     if hasattr(data, 'full_tensor'):
         # Sharded over processes, which take part in this together.
         return data.full_tensor().cpu()
     if torch.is_tensor(data):
-        return data.cpu()
+        return data.detach().cpu()
     if isinstance(data, np.generic):
         # A learning rate, most likely, which torch.load would refuse as an unknown object.
         return data.item()
     if isinstance(data, dict):
-        return type(data)({key: _to_cpu(value) for key, value in data.items()})
-    if isinstance(data, (list, tuple)):
-        moved = [_to_cpu(value) for value in data]
-        return type(data)(*moved) if hasattr(data, '_fields') else type(data)(moved)
+        copied = type(data)({key: _to_cpu(value, moved) for key, value in data.items()})
+        if hasattr(data, '_metadata'):
+            copied._metadata = data._metadata  # type: ignore[attr-defined]
+        return copied
+    if isinstance(data, (list, tuple)) and type(data) is not torch.Size:
+        items = [_to_cpu(value, moved) for value in data]
+        return type(data)(*items) if hasattr(data, '_fields') else type(data)(items)
     return data
 
 
@@ -171,43 +188,31 @@ def save_checkpoint(
     Raises:
         OSError: If it could not be written; the old file is untouched then.
     """
-    checkpoint = collect_checkpoint(model, optimizer, meta)
+    checkpoint = {
+        'meta': stamped({} if meta is None else meta),
+        'state_dict': getattr(model, 'module', model).state_dict(),
+    }
+    if optimizer is not None:
+        checkpoint['optimizer'] = optimizer.state_dict()
+    checkpoint = to_cpu(checkpoint)
     write_checkpoint(checkpoint, filename)
     return checkpoint
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Tell whether each process has only a part of the weights."""
-    return any(hasattr(parameter, 'full_tensor') for parameter in model.parameters())
-
-
-def collect_checkpoint(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer | None,
-    meta: dict[str, Any] | None,
-    states: tuple[dict[str, Any], dict[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Make a checkpoint; where the model is sharded, all processes must do so together.
+def stamped(meta: dict[str, Any]) -> dict[str, Any]:
+    """Add to the ``meta`` of a checkpoint who made it and when.
 
     Args:
-        model: The model, which may be wrapped.
-        optimizer: The optimizer to save too.
-        meta: More to save under ``meta``; it also gets ``nncore_version`` and ``create_time``.
-        states: Of model and optimizer, where they cannot be asked themselves.
+        meta: Changed in place.
 
     Returns:
-        The checkpoint, on the CPU.
+        The same.
     """
-    meta = {} if meta is None else meta
     meta.update(
         nncore_version=_nncore.version() or _nncore.API_VERSION,
         create_time=time.strftime('%Y-%m-%d %H:%M:%S'),
     )
-    weights = states[0] if states else getattr(model, 'module', model).state_dict()
-    checkpoint = {'meta': meta, 'state_dict': weights}
-    if optimizer is not None:
-        checkpoint['optimizer'] = states[1] if states else optimizer.state_dict()
-    return _to_cpu(checkpoint)
+    return meta
 
 
 def write_checkpoint(checkpoint: dict[str, Any], filename: str | os.PathLike[str]) -> None:

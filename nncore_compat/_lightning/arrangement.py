@@ -58,7 +58,7 @@ class Arrangement:
         self.settings = settings
         self._made: list[Callback] = []
         self._guest = guest
-        self._first = FirstSegment(module)
+        self.first = FirstSegment(module)
         self._joined: list[Callback] = []
         self._running = False
 
@@ -115,22 +115,23 @@ class Arrangement:
     def _welcome(self, callback: Callback) -> None:
         callback.log = self.module.log  # type: ignore[attr-defined]
         callback.log_dict = self.module.log_dict  # type: ignore[attr-defined]
-        for event in self._first.reached:
+        for event in self.first.reached:
             arguments = {'stage': 'fit'} if event == 'setup' else {}
             getattr(callback, event)(self.trainer, self.module, **arguments)
 
     def _prepare(self) -> None:
         give_logger(self.trainer, self._joined)
-        wanted = bool(self._joined or self._made or self.trainer.loggers)
+        monitored = any(getattr(one, 'monitors', None) for one in self.engine.hooks.values())
+        wanted = bool(self._joined or self._made or self.trainer.loggers or monitored)
         if not wanted:
             self.module.averages = None
         elif self.module.averages is None:
             self.module.averages = Averages()
 
     def _arrange(self) -> None:
-        callbacks: list[Callback] = [self._first]
+        callbacks: list[Callback] = [self.first]
         joined: list[Callback] = []
-        members: dict[Callback, list[Hook]] = {self._first: []}
+        members: dict[Callback, list[Hook]] = {self.first: []}
         for one in self.engine.hooks.values():
             if not isinstance(one, Hook):
                 callbacks.append(one)

@@ -61,6 +61,14 @@ class Averages:
             total, weights = sums.get(key, (0.0, 0.0))
             sums[key] = total + value * weight, weights + weight
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums of the epochs that run."""
+        return {mode: dict(sums) for mode, sums in self._sums.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the sums of an interrupted epoch."""
+        self._sums = {mode: dict(sums) for mode, sums in state_dict.items()}
+
     def output(self) -> dict[str, Any] | None:
         """Return the latest output as Lightning hands it on to callbacks, without graphs."""
         if self.latest is None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 
 from .. import _phases
-from ..hooks import Hook
-from . import private
+from . import checkpoint as checkpoints
+from . import private, reentry
 from .guards import callers_grad_mode, passes_stop_iteration
 from .loader import unwrap
 from .module import StagesModule
 from .segment import Segment
-from .strategy import binds_optimizer, follow_freezing
+from .strategy import binds_optimizer, exchange_optimizer, follow_freezing
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -33,21 +33,24 @@ class FirstSegment(Segment):
     ================================================  ==========================================
     """
 
-    # Under which the states of the hooks are in a checkpoint.
-    state_key = 'Hooks'
-    # Whether a stage is open, and which epoch.
+    # Whether a stage is open.
     _stage_open = False
-    _epoch = 0
+    # Whether callbacks have been given the states that they had in the run to go on with.
+    callbacks_restored = False
     # The events that a callback which comes late has missed.
     reached: list[str] = []
 
     def setup(self, trainer: Trainer, module: StagesModule, stage: str) -> None:  # type: ignore[override]
-        self._stage_open = self.engine._stopped = False
+        self._stage_open = self.engine._stopped = self.callbacks_restored = False
         self.reached = ['setup']
 
     def on_fit_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
         self.reached.append('on_fit_start')
-        private.start_at(trainer, self.engine.epoch, self.engine.iter)
+        if reentry.pending(self.engine) is not None:
+            # As a Trainer that is given a checkpoint does it: after all have been set up.
+            checkpoints.restore_callbacks(trainer, module, self.engine._resuming or {})
+            self.callbacks_restored = True
+        reentry.start(trainer, self.engine)
         follow_freezing(trainer.strategy)
 
     def on_train_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
@@ -57,27 +60,42 @@ class FirstSegment(Segment):
     @passes_stop_iteration
     def on_train_epoch_start(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
         engine, running = self.engine, trainer.callbacks  # type: ignore[attr-defined]
-        binding = binds_optimizer(trainer.strategy)
+        if reentry.pending(engine) is not None:
+            reentry.enter(self, trainer)
+            self._end_event(trainer, running)
+            return
         if self._stage_open and engine._epochs_left <= 0:
             _phases.close_stage(engine)
             self._stage_open = False
         if not self._stage_open:
-            _phases.open_stage(engine, give=not binding)
-            self._stage_open = True
-            if not binding:
-                exchange_optimizer(trainer)
-            engine._call_hook('before_stage')
-            # Hooks may change what is still to come, until it begins.
-            engine._epochs_left = engine.cur_stage['epochs'] - engine.epoch_in_stage
-        # With a strategy that binds it, the next stage has a fit of its own.
-        later = () if binding else engine.stages[engine.stage + 1 : engine.max_stages]
-        left = max(1, engine._epochs_left) + sum(stage['epochs'] for stage in later)
-        trainer.fit_loop.max_epochs = min(module.max_epochs, engine.epoch + left)
-        _phases.enter_mode(engine, 'train')
-        module.enter('train')
-        self._epoch = engine.epoch
+            self.open_stage(trainer)
+        self.open_epoch(trainer)
         self._follow(trainer, running)
         super().on_train_epoch_start(trainer, module)
+
+    def open_stage(self, trainer: Trainer) -> None:
+        """Begin the engine's current stage."""
+        engine, binding = self.engine, binds_optimizer(trainer.strategy)
+        _phases.open_stage(engine, give=not binding)
+        self._stage_open = True
+        if not binding:
+            exchange_optimizer(trainer)
+        engine._call_hook('before_stage')
+        # Hooks may change what is still to come, until it begins.
+        engine._epochs_left = engine.cur_stage['epochs'] - engine.epoch_in_stage
+
+    def open_epoch(self, trainer: Trainer) -> None:
+        """Begin a training epoch, up to where the hooks have their turn."""
+        engine = self.engine
+        # With a strategy that binds the optimizer, the next stage has a fit of its own.
+        binding = binds_optimizer(trainer.strategy)
+        later = () if binding else engine.stages[engine.stage + 1 : engine.max_stages]
+        left = max(1, engine._epochs_left) + sum(stage['epochs'] for stage in later)
+        trainer.fit_loop.max_epochs = min(self.module.max_epochs, engine.epoch + left)
+        _phases.enter_mode(engine, 'train')
+        self.module.enter('train')
+        engine._running_epoch, engine._epoch_start = engine.epoch, engine.iter
+        engine._moment, engine._closing = 'iter', None
 
     @passes_stop_iteration
     def on_train_batch_start(  # type: ignore[override]
@@ -104,13 +122,18 @@ class FirstSegment(Segment):
 
     @passes_stop_iteration
     def on_train_epoch_end(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
-        if self.engine.epoch != self._epoch:
-            return
-        if private.stops(trainer):
-            module.publish('train')
-        else:
+        engine = self.engine
+        if engine.epoch == engine._running_epoch:
+            if private.stops(trainer):
+                module.publish('train')
+                return
             # The loader had fewer batches than its length says, so no batch was the last one.
             module.close_train_epoch(lightning_validates=False)
+        engine._moment = 'ended'
+
+    def on_validation_end(self, trainer: Trainer, module: StagesModule) -> None:  # type: ignore[override]
+        if not module.evaluating:
+            self.engine._moment = 'boundary'
 
     @callers_grad_mode
     @passes_stop_iteration
@@ -126,7 +149,7 @@ class FirstSegment(Segment):
         engine, running = self.engine, trainer.callbacks  # type: ignore[attr-defined]
         engine._stopped = trainer.should_stop
         if engine._stopped:
-            unfinished = self._stage_open and engine.epoch == self._epoch
+            unfinished = self._stage_open and engine.epoch == engine._running_epoch
             engine.logger.info(_where_stopped(engine, unfinished))
         if self._stage_open:
             _phases.close_stage(engine)
@@ -136,34 +159,17 @@ class FirstSegment(Segment):
         self._follow(trainer, running)
         super().on_train_end(trainer, module)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of all hooks that have one, by name."""
-        states = {}
-        for name, hook in self.engine.hooks.items():
-            method = getattr(hook, 'state_dict', None)
-            if isinstance(hook, Hook) and callable(method):
-                states[name] = _plain(method())
-        return states
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Give the hooks their states, where they are still there."""
-        for name, state in state_dict.items():
-            hook = self.engine.hooks.get(name)
-            method = getattr(hook, 'load_state_dict', None)
-            if isinstance(hook, Hook) and callable(method):
-                method(state)
-
     @staticmethod
     def _follow(trainer: Any, running: list[Callback]) -> None:
         # Changed while this event goes through it, but before it came to the first hook.
         if trainer.callbacks is not running:
             running[:], trainer.callbacks = trainer.callbacks, running
 
-
-def exchange_optimizer(trainer: Trainer) -> None:
-    """Give the running fit the optimizer that the engine has now."""
-    trainer.strategy.setup_optimizers(trainer)
-    trainer.strategy.setup_precision_plugin()
+    def _end_event(self, trainer: Any, running: list[Callback]) -> None:
+        # The others have had this event in the run that was interrupted; bars begin anew.
+        bars = [one for one in running if isinstance(one, ProgressBar)]
+        trainer.callbacks = list(trainer.callbacks)
+        running[:] = [*running[: running.index(self) + 1], *bars]
 
 
 def _where_stopped(engine: Engine, unfinished: bool) -> str:
@@ -176,14 +182,3 @@ def _where_stopped(engine: Engine, unfinished: bool) -> str:
             'not count as done'
         )
     return text
-
-
-def _plain(state: Any) -> Any:
-    # What torch.load(weights_only=True) accepts: metrics are often numbers of numpy.
-    if isinstance(state, np.generic):
-        return state.item()
-    if isinstance(state, dict):
-        return {key: _plain(value) for key, value in state.items()}
-    if type(state) in (list, tuple):
-        return type(state)(map(_plain, state))
-    return state

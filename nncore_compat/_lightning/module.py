@@ -15,7 +15,9 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
 from .._progress import ProgressBar
+from . import reentry
 from .averages import Averages
+from .checkpoint import complete
 from .guards import callers_grad_mode, passes_stop_iteration
 from .held import EngineReference
 from .loader import NOTHING, LoaderView, unwrap
@@ -66,6 +68,10 @@ class StagesModule(LightningModule):
         # Of the iteration and of the epoch that run.
         self.whole_iter = False
         self.split: str | None = None
+        # Whether an iteration, or a validation, is over for all hooks and callbacks.
+        self.resting = False
+        # Whether a checkpoint is saved without the optimizer.
+        self.leaves_out_optimizer = False
         # Where the Trainer stops, if that is before the last stage does.
         self.max_epochs = NEVER
         self.views = {
@@ -175,8 +181,38 @@ class StagesModule(LightningModule):
             self.log_dict(self.averages.step(), on_step=True, on_epoch=False, batch_size=1)
         if not self.whole_iter:
             self.engine._iter += 1
+        if self.engine._at_rest:
+            self.rest()
         if self.trainer.is_last_batch:
             self.close_train_epoch()
+
+    def rest(self) -> None:
+        """Do what hooks have put off until no hook or callback has a turn to come."""
+        engine = self.engine
+        todo, engine._at_rest = engine._at_rest, []
+        self.resting = True
+        try:
+            for action in todo:
+                action(engine)
+        finally:
+            self.resting = False
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        complete(self, checkpoint)
+
+    @passes_stop_iteration
+    def on_train_start(self) -> None:
+        pending = reentry.pending(self.engine)
+        if pending is not None and pending['moment'] == 'ended':
+            # Nothing is left of its epoch.
+            reentry.enter(self.engine._run.arrangement.first, self.trainer)
+            reentry.start(self.trainer, self.engine)
+
+    @callers_grad_mode
+    @passes_stop_iteration
+    def on_validation_end(self) -> None:
+        if not self.evaluating and self.engine._at_rest:
+            self.rest()
 
     def close_train_epoch(self, lightning_validates: bool = True) -> None:
         """End the epoch, and validate if that is due.
@@ -189,6 +225,7 @@ class StagesModule(LightningModule):
             engine.train_iter(unwrap(batch))
         self.publish('train')
         if not _phases.close_train_epoch(engine):
+            engine._moment = 'boundary'
             return
         engine.logger.info('Validating...')
         self.put_off_validation(self.trainer, False)

@@ -65,18 +65,33 @@ def before_optimizer_step(trainer: Trainer, optimizer: Optimizer) -> None:
     plugin._after_closure(trainer.lightning_module, optimizer)
 
 
-def start_at(trainer: Trainer, epoch: int, iteration: int) -> None:
-    """Set the counters of a fit that begins after ``epoch`` epochs of ``iteration`` batches."""
+def start_at(trainer: Trainer, epoch: int, iteration: int, steps: int) -> None:
+    """Set the counters of a fit that goes on after so many epochs, batches and steps."""
     loop = trainer.fit_loop
     for progress, count in (
         (loop.epoch_progress.total, epoch),
         (loop.epoch_progress.current, epoch),
         (loop.epoch_loop.batch_progress.total, iteration),
-        (loop.epoch_loop.manual_optimization.optim_step_progress.total, iteration),
+        (loop.epoch_loop.manual_optimization.optim_step_progress.total, steps),
     ):
         for name in vars(progress):
             setattr(progress, name, count)
     loop.epoch_loop._batches_that_stepped = iteration
+
+
+def go_to(trainer: Trainer, batches: int) -> None:
+    """Tell the training loop, when it asks for its first batch, that so many have been before."""
+    loop: Any = trainer.fit_loop
+    progress = loop.epoch_loop.batch_progress.current
+    for name in vars(progress):
+        setattr(progress, name, batches)
+    loop._data_fetcher.fetched = batches
+
+
+def batches_processed(trainer: Trainer) -> int:
+    """Return how many batches of its epoch the model has been trained on."""
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.current.processed
 
 
 def resize_training(trainer: Trainer, batches: int) -> None:

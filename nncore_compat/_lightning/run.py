@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import _amp, _phases
-from . import copies, private, processes, settings, strategy, trainer
+from . import (
+    checkpoint_io,
+    copies,
+    private,
+    processes,
+    reentry,
+    settings,
+    strategy,
+    trainer,
+)
 from .arrangement import Arrangement
-from .callback import exchange_optimizer
 from .guest import Guest
 from .held import EngineReference
 from .module import StagesModule
@@ -101,6 +109,8 @@ class Run:
         """Run the stages that are left."""
         engine = self.engine
         self.fitting = True
+        reentry.rewind(engine)
+        checkpoint_io.prepare(self.trainer.strategy)
         try:
             with silenced():
                 self.arrangement.begin()
@@ -114,6 +124,9 @@ class Run:
                     break
                 if engine.stage >= engine.max_stages:
                     break
+            writer = checkpoint_io.prepare(self.trainer.strategy)
+            if writer is not None:
+                writer.report()
         finally:
             self.fitting = False
             self.arrangement.end()
@@ -144,11 +157,40 @@ class Run:
         """Clip gradients and return their norm before."""
         return strategy.clip(self.trainer.strategy, params, cfg)
 
-    def gather(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return states of model and optimizer that only the strategy can tell, if so."""
-        if not self.fitting:
-            return None
-        return strategy.gather(self.trainer.strategy, self.engine.optimizer)
+    def save(
+        self,
+        path: str,
+        optimizer: bool = True,
+        then: Callable[[], None] | None = None,
+        failed: Callable[[OSError], None] | None = None,
+        background: bool = False,
+    ) -> None:
+        """Save a checkpoint; all processes take part.
+
+        Args:
+            path: The file.
+            optimizer: Whether the optimizer's state is saved too.
+            then: Called in the process that writes, when the file is safe.
+            failed: Called there with the error, if it could not be written.
+            background: Whether to go on while the file is being written.
+
+        Raises:
+            OSError: This file, or one in the background before, could not be written, and
+                nothing was to be called then.
+        """
+        writer = checkpoint_io.prepare(self.trainer.strategy, background)
+        if writer is not None:
+            writer.jobs[path] = checkpoint_io.Job(then, failed)
+        self.module.leaves_out_optimizer = not optimizer
+        try:
+            with silenced():
+                self.trainer.save_checkpoint(path)
+        finally:
+            self.module.leaves_out_optimizer = False
+        if writer is not None:
+            writer.report()
+        elif then is not None and self.trainer.is_global_zero:
+            then()
 
     def precision_context(self, training: bool) -> AbstractContextManager[Any]:
         """Return what the model runs in: in nncore, validation and test are float32."""
@@ -191,7 +233,7 @@ class Run:
             return
         # A hook may have put another optimizer in place.
         if self.trainer.optimizers[0] is not self.engine.optimizer and not self.binding:
-            exchange_optimizer(self.trainer)
+            strategy.exchange_optimizer(self.trainer)
         self.look = look
         count_steps(self.trainer)
         self.module.optimizers().step()  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback, Trainer
 
 from ..hooks import Hook
-from . import private
+from . import private, reentry
 from .guards import callers_grad_mode, passes_stop_iteration
 from .held import EngineReference
 from .module import StagesModule
@@ -70,7 +70,7 @@ class Segment(Callback):
         if module.launching:
             self._call('before_launch')
         # A hook may have resumed.
-        private.start_at(trainer, engine.epoch, engine.iter)
+        reentry.start(trainer, engine)
         left = engine.stage < engine.max_stages
         trainer.fit_loop.max_epochs = min(module.max_epochs, engine.epoch + left)
 

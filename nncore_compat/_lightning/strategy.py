@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import (
 )
 from torch import distributed, nn
 
+from ..utils import to_cpu
 from . import private
 
 
@@ -54,6 +55,10 @@ class ShardedStrategy(ModelParallelStrategy):
         private.spread(self, self.num_nodes * self.num_processes)
         super().setup_environment()
 
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Return the whole state, by the indices of the parameters; all processes take part."""
+        return to_cpu(optimizer.state_dict())
+
 
 def binds_optimizer(strategy: Any) -> bool:
     """Tell whether a strategy takes the optimizer at its setup, for a whole fit.
@@ -61,6 +66,12 @@ def binds_optimizer(strategy: Any) -> bool:
     A strategy of the user's says so by an attribute ``binds_optimizer``.
     """
     return isinstance(strategy, DeepSpeedStrategy) or getattr(strategy, 'binds_optimizer', False)
+
+
+def exchange_optimizer(trainer: Trainer) -> None:
+    """Give the running fit the optimizer that the engine has now."""
+    trainer.strategy.setup_optimizers(trainer)
+    trainer.strategy.setup_precision_plugin()
 
 
 def averages_gradients(strategy: Any) -> bool:
@@ -98,19 +109,6 @@ def clip(strategy: Any, params: list[nn.Parameter], cfg: dict[str, Any]) -> torc
         return model.clip_grad_norm_(**{k: v for k, v in cfg.items() if k != 'foreach'})
     norm: Any = nn.utils.clip_grad_norm_(params, **cfg)
     return norm.full_tensor() if hasattr(norm, 'full_tensor') else norm
-
-
-def gather(strategy: Any, optimizer: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return whole states of model and optimizer where only the strategy can tell them.
-
-    All processes take part; the first one gets the states. None where each parameter can tell
-    itself: that is so for all strategies but FSDP in its first version.
-    """
-    if not isinstance(strategy, FSDPStrategy):
-        return None
-    weights = strategy.lightning_module_state_dict()
-    own = {key[len('model.') :]: v for key, v in weights.items() if key.startswith('model.')}
-    return own, strategy.optimizer_state(optimizer)
 
 
 def refuse_scalars(strategy: Any, module: nn.Module) -> None:

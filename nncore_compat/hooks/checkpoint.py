@@ -1,18 +1,15 @@
-"""Checkpoints after epochs."""
+"""Checkpoints after epochs, and in between."""
 
 import os
-import platform
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import torch
-
-from .. import comm
+from .. import _files, comm
 from ..builder import HOOKS
 from ..comm import main_only
-from ..utils import collect_checkpoint, is_sharded, write_checkpoint
-from ._checks import check_count
+from ._checks import check_choice, check_count
 from .base import Hook
 
 
@@ -21,13 +18,22 @@ class CheckpointHook(Hook):
     """Saves `epoch_<n>.pth` after every n-th epoch and after the last.
 
     When training is stopped before its time, the last epoch that ran to its end is saved too,
-    unless another one has begun since.
+    unless another one has begun since. A file is the old one or the whole new one at every moment.
 
     Args:
         interval: Saves after every n-th epoch.
         save_optimizer: Whether the optimizer's state is saved as well.
         create_symlink: Whether `latest.pth` points to the newest file (not on Windows).
         out: The folder. Default: the engine's `work_dir`.
+        every_n_iters: Saves `iter_<n>.pth` after every n-th iteration too.
+        keep_last: How many of these files are kept; older ones are removed when a new one is safe.
+            Default: all.
+        save_best: Saves `best_<metric>.pth` after a validation with a better value of this metric,
+            which has the name that a Lightning callback would monitor: what `evaluate` returned
+            (`acc`), or an average (`val_loss`).
+        best_mode: `max` or `min`. Default: `min` for names with `loss` or `error`, else `max`.
+        on_error: `raise`, or `warn` to go on when a file cannot be written.
+        background: Whether training goes on while a file is being written.
     """
 
     def __init__(
@@ -36,14 +42,47 @@ class CheckpointHook(Hook):
         save_optimizer: bool = True,
         create_symlink: bool = False,
         out: str | None = None,
+        *,
+        every_n_iters: int | None = None,
+        keep_last: int | None = None,
+        save_best: str | None = None,
+        best_mode: str | None = None,
+        on_error: str = 'raise',
+        background: bool = False,
     ) -> None:
         super().__init__()
-        self._interval = check_count(interval, 'CheckpointHook.interval', minimum=None)
+        where = 'CheckpointHook'
+        self._interval = check_count(interval, f'{where}.interval', minimum=None)
         self._save_optimizer = save_optimizer
         self._create_symlink = create_symlink
         self._out = out
+        self._every_n_iters = every_n_iters
+        if every_n_iters is not None:
+            check_count(every_n_iters, f'{where}.every_n_iters')
+            self.after_train_iter = self._after_train_iter  # type: ignore[method-assign]
+        self._keep_last = keep_last
+        if keep_last is not None:
+            check_count(keep_last, f'{where}.keep_last')
+        if save_best is not None and not isinstance(save_best, str):
+            raise TypeError(f'{where}.save_best must be the name of a metric, got {save_best!r}')
+        if save_best is not None:
+            self.after_val_epoch = self._after_val_epoch  # type: ignore[method-assign]
+        self._save_best = save_best
+        self._best_mode = best_mode or ('min' if _is_low(save_best or '') else 'max')
+        check_choice(self._best_mode, f'{where}.best_mode', ('max', 'min'))
+        check_choice(on_error, f'{where}.on_error', ('raise', 'warn'))
+        self._goes_on = on_error == 'warn'
+        self._background = background
         # The iteration at the end of an epoch that was not saved.
         self._passed: int | None = None
+        self._best: float | None = None
+        # Names of the files that are there, the newest last.
+        self._kept: list[str] = []
+
+    @property
+    def monitors(self) -> str | None:
+        """The metric that is looked at after validations."""
+        return self._save_best
 
     @main_only
     def before_launch(self, engine: Any) -> None:
@@ -55,61 +94,99 @@ class CheckpointHook(Hook):
         """Where the checkpoints go."""
         return os.path.expanduser(engine.work_dir if self._out is None else self._out)
 
+    def _after_train_iter(self, engine: Any) -> None:
+        # When all hooks have had their turn. The end of an epoch is saved in a moment.
+        if self.every_n_iters(engine, self._every_n_iters or 0) and not (
+            self.last_iter_in_epoch(engine) and self._is_due(engine)
+        ):
+            engine._when_at_rest(self.save_now)
+
+    def save_now(self, engine: Any) -> None:
+        """Saves `iter_<n>.pth`; for when an iteration is over."""
+        self._save(engine, f'iter_{engine.iter}.pth', engine.epoch)
+
     def after_train_epoch(self, engine: Any) -> None:
         """Saves the checkpoint, when it is time."""
-        due = self.last_epoch(engine) or self.every_n_epochs(engine, self._interval)
+        due = self._is_due(engine)
         self._passed = None if due else engine.iter
         if due:
-            self._save(engine, engine.epoch + 1)
+            self._save(engine, f'epoch_{engine.epoch + 1}.pth', engine.epoch + 1)
+
+    def _after_val_epoch(self, engine: Any) -> None:
+        # When the results are known, of hooks that come later too.
+        engine._when_at_rest(self._save_if_best)
 
     def after_launch(self, engine: Any) -> None:
         """Saves the checkpoint that would have come later, when training was stopped."""
         if engine._stopped and self._passed == engine.iter:
-            self._save(engine, engine.epoch)
+            self._save(engine, f'epoch_{engine.epoch}.pth', engine.epoch)
 
-    def _save(self, engine: Any, epoch: int) -> None:
-        # The other processes only give their part of a sharded model.
-        states = engine._gather_states()
-        if not comm.is_main_process() and states is None and not is_sharded(engine.model):
-            return
-        checkpoint = collect_checkpoint(
-            engine.model,
-            engine.optimizer if self._save_optimizer else None,
-            {'epoch': epoch, 'iter': engine.iter, 'stages': plain(engine.stages)},
-            states,
+    def state_dict(self) -> dict[str, Any]:
+        """Returns which files there are, and the best value."""
+        return {'kept': list(self._kept), 'best': self._best, 'passed': self._passed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over which files there are, and the best value."""
+        self._kept = list(state_dict['kept'])
+        self._best, self._passed = state_dict['best'], state_dict['passed']
+
+    def _is_due(self, engine: Any) -> bool:
+        return self.last_epoch(engine) or self.every_n_epochs(engine, self._interval)
+
+    def _save_if_best(self, engine: Any) -> None:
+        value = engine._metric(self._save_best, 'CheckpointHook.save_best')
+        better = self._best is None or (
+            value < self._best if self._best_mode == 'min' else value > self._best
         )
-        if not comm.is_main_process():
-            return
-        name = f'epoch_{epoch}.pth'
-        path = os.path.join(self._out or '', name)
-        engine.logger.info(f'Saving checkpoint to {path}...')
-        write_checkpoint(checkpoint, path)
-        if self._create_symlink:
-            _point(os.path.join(self._out or '', 'latest.pth'), name)
+        if better:
+            self._best = value
+            name = re.sub(r'[^\w.-]+', '_', f'best_{self._save_best}.pth')
+            self._save(engine, name, engine.epoch, listed=False)
+
+    def _save(self, engine: Any, name: str, epoch: int, listed: bool = True) -> None:
+        # Every process has the list, though only one has the files.
+        gone = self._listed(name) if listed else []
+        path = os.path.join(self.folder(engine), name)
+        if comm.is_main_process():
+            engine.logger.info(f'Saving checkpoint to {path}...')
+        failed: Callable[[OSError], None] | None = None
+        if self._goes_on:
+
+            def failed(error: OSError) -> None:
+                engine.logger.warning(f'{error} Training goes on without it.')
+
+        def then() -> None:
+            folder = os.path.dirname(path)
+            if self._create_symlink and listed:
+                _files.point(os.path.join(folder, 'latest.pth'), name)
+            for old in gone:
+                _remove(os.path.join(folder, old))
+
+        engine._save_checkpoint(
+            path,
+            epoch,
+            optimizer=self._save_optimizer,
+            then=then,
+            failed=failed,
+            background=self._background,
+        )
+
+    def _listed(self, name: str) -> list[str]:
+        """Put a file on the list, and take those off that are too many."""
+        if self._keep_last is None:
+            return []
+        self._kept = [*(other for other in self._kept if other != name), name]
+        gone = self._kept[: -self._keep_last]
+        self._kept = self._kept[-self._keep_last :]
+        return gone
 
 
-def plain(value: Any) -> Any:
-    """Returns a config as data that `torch.load(weights_only=True)` accepts."""
-    if isinstance(value, torch.optim.Optimizer):
-        return {'type': type(value).__name__, **plain(value.defaults)}
-    if hasattr(value, 'to_dict'):
-        value = value.to_dict()
-    if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [plain(item) for item in value]
-        return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or type(value) in (bool, int, float, str, torch.Tensor, torch.dtype):
-        return value
-    return repr(value)
+def _is_low(metric: str) -> bool:
+    return 'loss' in metric or 'error' in metric
 
 
-def _point(link: str, target: str) -> None:
-    """Makes a symbolic link, in place of an older one without a moment between them."""
-    if platform.system() == 'Windows':
-        return
-    new = f'{link}.{os.getpid()}.tmp'
-    os.symlink(target, new)
-    os.replace(new, link)
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        os.remove(path)

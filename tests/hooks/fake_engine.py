@@ -129,8 +129,21 @@ class FakeEngine:
     def _clip_gradients(self, params: Any, cfg: Any) -> torch.Tensor:
         return torch.nn.utils.clip_grad_norm_(params, **cfg)
 
-    def _gather_states(self) -> None:
-        return None
+    def _when_at_rest(self, action: Any) -> None:
+        action(self)
+
+    def _save_checkpoint(
+        self, path: str, epoch: int, optimizer: bool, then: Any, **kwargs: Any
+    ) -> None:
+        # What nncore has in a file; the rest is the real engine's to add.
+        from nncore_compat._plain import described
+        from nncore_compat.comm import is_main_process
+        from nncore_compat.utils import save_checkpoint
+
+        if is_main_process():
+            meta = {'epoch': epoch, 'iter': self.iter, 'stages': described(self.stages)}
+            save_checkpoint(self.model, path, self.optimizer if optimizer else None, meta)
+            then()
 
     def _must_average_gradients(self) -> bool:
         return False

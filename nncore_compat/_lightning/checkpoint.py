@@ -1,0 +1,121 @@
+"""One checkpoint for three readers: nncore, Lightning and plain PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import _plain, _snapshot
+from ..utils import stamped, to_cpu
+from . import private
+
+if TYPE_CHECKING:
+    from .module import StagesModule
+
+PREFIX = 'model.'
+
+
+def complete(module: StagesModule, checkpoint: dict[str, Any]) -> None:
+    """Turn what Lightning has collected into a checkpoint of an engine; all processes take part.
+
+    Args:
+        module: The engine's stages.
+        checkpoint: Lightning's checkpoint, changed in place. ``meta``, ``state_dict`` and
+            ``optimizer`` become what nncore reads, and what an exact resume needs is added.
+    """
+    engine = module.engine
+    done = _batches_done(module)
+    section = _snapshot.collect(engine, done)
+    section['metrics'] = dict(module.trainer.callback_metrics)
+    ended = engine._moment != 'iter'
+    meta = stamped(
+        {
+            'epoch': section['epoch'] + ended,
+            'iter': engine._epoch_start + done,
+            'stages': _plain.described(engine.stages),
+        }
+    )
+    for key in ('state_dict', 'current_model_state'):
+        if key in checkpoint:
+            checkpoint[key] = _without_prefix(checkpoint[key])
+    own = {'meta': meta, 'state_dict': checkpoint.pop('state_dict')}
+    states = checkpoint.pop('optimizer_states', None)
+    if states is not None and not module.leaves_out_optimizer:
+        # A hook may have put another one in place since the last step, or a wrapper.
+        known = module.trainer.optimizers[:1] == [engine.optimizer]
+        own['optimizer'] = states[0] if known else engine.optimizer.state_dict()
+        checkpoint['optimizer_states'] = [own['optimizer']]
+    if 'callbacks' in checkpoint:
+        checkpoint['callbacks'] = _callback_states(module, checkpoint['callbacks'])
+    rest = dict(checkpoint)
+    checkpoint.clear()
+    # nncore's first, as its own files have them.
+    checkpoint.update(to_cpu({**own, **rest, _snapshot.KEY: section}))
+
+
+def _batches_done(module: StagesModule) -> int:
+    """Batches of the running epoch that the model has been trained on."""
+    engine = module.engine
+    done = engine.iter - engine._epoch_start
+    if module.resting or engine._moment != 'iter':
+        return done
+    # In the midst of an iteration, which counts as done once the model has seen its batch.
+    return max(done, private.batches_processed(module.trainer))
+
+
+def _without_prefix(weights: dict[str, Any]) -> dict[str, Any]:
+    metadata = getattr(weights, '_metadata', None)
+    bare = type(weights)((key.removeprefix(PREFIX), value) for key, value in weights.items())
+    if metadata is not None:
+        bare._metadata = type(metadata)(  # type: ignore[attr-defined]
+            (key.removeprefix(PREFIX) if key != 'model' else '', value)
+            for key, value in metadata.items()
+            if key
+        )
+    return bare
+
+
+def _callback_states(module: StagesModule, states: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for key, state in states.items():
+        try:
+            kept[key] = _plain.state(state, f'the state of {key}')
+        except TypeError as error:
+            module.engine._warn_once(f'{error}: it is not saved')
+    return kept
+
+
+def restore_callbacks(trainer: Any, module: StagesModule, checkpoint: dict[str, Any]) -> None:
+    """Give Lightning callbacks their states, as a Trainer does that is given a checkpoint.
+
+    Args:
+        trainer: The Trainer, whose callbacks have been set up.
+        module: The engine's stages.
+        checkpoint: The checkpoint.
+    """
+    states = checkpoint.get('callbacks') or {}
+    # Its weights as the Trainer knows them.
+    shown = dict(checkpoint)
+    for key in ('state_dict', 'current_model_state'):
+        if key in shown:
+            shown[key] = {f'{PREFIX}{name}': value for name, value in shown[key].items()}
+    for callback in trainer.callbacks:
+        callback.on_load_checkpoint(trainer, module, shown)
+        if callback.state_key in states:
+            callback.load_state_dict(_plain.restored(states[callback.state_key]))
+
+
+def restore_metrics(trainer: Any, module: StagesModule, section: dict[str, Any]) -> None:
+    """Put the metrics of the interrupted run where callbacks look for them.
+
+    Args:
+        trainer: The Trainer.
+        module: The engine's stages.
+        section: The engine's part of the checkpoint.
+    """
+    metrics = {
+        key: value.to(module.device) if torch.is_tensor(value) else value
+        for key, value in section['metrics'].items()
+    }
+    trainer.callback_metrics.update(metrics)
