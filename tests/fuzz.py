@@ -370,7 +370,7 @@ def outcome(load, path, must_equal, original):
     return 'accepted, equal' if must_equal else 'accepted'
 
 
-def child(seed, first, last, folder, name):
+def child(seed, first, last, folder, name, seconds):
     """Loads some files and writes a line about each."""
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
@@ -388,7 +388,7 @@ def child(seed, first, last, folder, name):
         for index in range(first, last):
             kind, must_equal, content = mutant(seed, index, bases, marker)
             Path(path).write_bytes(content)
-            signal.alarm(SECONDS)
+            signal.alarm(seconds)
             try:
                 found = outcome(load, path, must_equal, bases.data)
             except Exception as error:
@@ -400,7 +400,7 @@ def child(seed, first, last, folder, name):
             out.write(f'{index}\t{kind}\t{found}\n'.encode())
 
 
-def run(count, seed=0, name='ours', keep=None, batch=1000):
+def run(count, seed=0, name='ours', keep=None, batch=1000, seconds=SECONDS):
     """Loads `count` files.
 
     Returns:
@@ -415,7 +415,7 @@ def run(count, seed=0, name='ours', keep=None, batch=1000):
             command = [sys.executable, __file__, '--child', str(seed), str(done), str(last)]
             env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
             process = subprocess.run(
-                [*command, folder, name], env=env, capture_output=True, timeout=600, cwd=folder
+                [*command, folder, name, str(seconds)], env=env, capture_output=True, timeout=600, cwd=folder
             )
             lines = Path(folder, 'outcomes').read_text().splitlines()
             os.remove(os.path.join(folder, 'outcomes'))
@@ -441,8 +441,8 @@ def run(count, seed=0, name='ours', keep=None, batch=1000):
 
 def main():
     if sys.argv[1] == '--child':
-        seed, first, last, folder, name = sys.argv[2:]
-        return child(seed, int(first), int(last), folder, name)
+        seed, first, last, folder, name, seconds = sys.argv[2:]
+        return child(seed, int(first), int(last), folder, name, int(seconds))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('count', type=int)
     parser.add_argument('--seed', default='0')
