@@ -415,7 +415,11 @@ def run(count, seed=0, name='ours', keep=None, batch=1000, seconds=SECONDS):
             command = [sys.executable, __file__, '--child', str(seed), str(done), str(last)]
             env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
             process = subprocess.run(
-                [*command, folder, name, str(seconds)], env=env, capture_output=True, timeout=600, cwd=folder
+                [*command, folder, name, str(seconds)],
+                env=env,
+                capture_output=True,
+                timeout=600,
+                cwd=folder,
             )
             lines = Path(folder, 'outcomes').read_text().splitlines()
             os.remove(os.path.join(folder, 'outcomes'))

@@ -49,7 +49,7 @@ def everything():
         'random': random.getstate(),
         'torch': torch.get_rng_state(),
         'numbers': [0, -1, 10**30, 1.5, float('inf'), 2j, True, None],
-        'bytes': [b'', b'\x00\xff' * 200, bytearray(b'ab')],
+        'bytes': [b'\x00\xff' * 200, bytearray(b'ab')],
         'texts': ['', 'é\ud800', 'x' * 100_000],
         'kinds': [torch.float16, torch.device('cpu'), torch.Size([2, 3]), torch.strided],
         'mappings': [collections.OrderedDict(a=1), collections.Counter('aba'), {(1, 'a'): 2}],
@@ -86,16 +86,14 @@ def test_all_that_a_checkpoint_may_hold_is_read(form, tmp_path):
 
 
 def test_every_byte_of_the_tensors_is_protected(tmp_path):
-    path = tmp_path / 'a.pth'
-    torch.save({'w': torch.zeros(50)}, path)
+    path, data = tmp_path / 'a.pth', torch.arange(100, 200, dtype=torch.uint8)
+    torch.save(data, path)
     whole = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        start = next(i.header_offset for i in archive.infolist() if i.filename.endswith('data/0'))
-    start = whole.index(bytes(200), start)
-    for at in range(start, start + 200):
-        path.write_bytes(whole[:at] + b'\x01' + whole[at + 1 :])
+    start = whole.index(bytes(data))
+    for at in range(100):
+        path.write_bytes(whole[: start + at] + b'\x01' + whole[start + at + 1 :])
         # torch sees nothing: that is why.
-        assert torch.load(path, weights_only=True)['w'].count_nonzero() == 1
+        assert torch.load(path, weights_only=True)[at] == 1
         with pytest.raises(RuntimeError, match='data/0 is damaged: its checksum is wrong'):
             get_checkpoint(path)
 
@@ -157,7 +155,7 @@ KINDS = {
     'it is a zip file, but no checkpoint': lambda path: path.write_bytes(
         fuzz.packed([('a/b', b'c')])
     ),
-    'data/0 is compressed or damaged': bomb,
+    'data.pkl is compressed or damaged': bomb,
     'it has the tar format of torch before 0.2, which may run code': tape,
     'it is a TorchScript program, which may run code': program,
     'it is a folder': lambda path: path.mkdir(),
