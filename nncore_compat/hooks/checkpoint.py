@@ -12,6 +12,8 @@ from ..comm import main_only
 from ._checks import check_choice, check_count
 from .base import Hook
 
+_OWN = re.compile(r'(epoch|iter)_\d+\.pth')
+
 
 @HOOKS.register()
 class CheckpointHook(Hook):
@@ -127,7 +129,8 @@ class CheckpointHook(Hook):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over which files there are, and the best value."""
-        self._kept = list(state_dict['kept'])
+        # Of a file that may be anybody's: these will be removed.
+        self._kept = [name for name in state_dict['kept'] if _OWN.fullmatch(name)]
         self._best, self._passed = state_dict['best'], state_dict['passed']
 
     def _is_due(self, engine: Any) -> bool:
