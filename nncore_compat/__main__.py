@@ -82,9 +82,9 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
         prog=prog,
         usage=f'{prog} [options] (script.py | -m module) [args ...]',
         description='Run a training script written for nncore on Lightning, unchanged. '
-        'All that follows the script or module belongs to it. Instead of a script: '
-        '`convert IN OUT --to nncore|lightning|weights` turns a checkpoint into one of another '
-        'kind, see `convert --help`.',
+        'All that follows the script or module belongs to it.\n'
+        'Instead of a script, `convert IN OUT --to nncore|lightning|weights` turns a checkpoint '
+        'into\none of another kind: see `convert --help`.',
         epilog=_table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

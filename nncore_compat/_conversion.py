@@ -211,6 +211,10 @@ def loops(at: Position) -> dict[str, Any]:
                 'is_last_batch': False,
             },
         },
+        # Asked for by Trainer.test(ckpt_path=...) and the like.
+        'validate_loop': {},
+        'test_loop': {},
+        'predict_loop': {},
     }
 
 

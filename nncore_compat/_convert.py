@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,7 +101,7 @@ def _refuse(source: str, target: str, force: bool) -> None:
 
 def _convert(options: argparse.Namespace) -> str:
     # Only now: --help need not wait for torch.
-    from . import _conversion, _safetensors
+    from . import _conversion, _files, _safetensors
 
     packed = options.target.endswith(_safetensors.SUFFIX)
     if packed and options.to != 'weights':
@@ -112,14 +111,13 @@ def _convert(options: argparse.Namespace) -> str:
     checkpoint = _conversion.read(options.source, options.trust)
     convert = getattr(_conversion, f'to_{options.to}')
     result = convert(checkpoint, options.prefix, options.which)
-    _write(_safetensors.pack(result) if packed else result, options.target)
+    if packed:
+        contents = _safetensors.pack(result)
+        with _files.replacing(options.target) as file:
+            file.write(contents)
+    else:
+        _files.write(result, options.target)
     return _summary(options, checkpoint, result)
-
-
-def _write(data: Any, target: str) -> None:
-    from .utils import write_checkpoint
-
-    write_checkpoint(data, target)
 
 
 def _summary(

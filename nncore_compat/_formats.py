@@ -106,7 +106,7 @@ def position(checkpoint: Any, name: str = 'the given checkpoint') -> Position:
     epoch, iteration = parts['meta']['epoch'], parts['meta']['iter']
     own = parts.get('nncore_compat') or {}
     # Nothing in nncore's files tells of steps: one per batch, unless gradients were accumulated.
-    steps = own.get('global_step', iteration)
+    steps = parts.get('global_step', iteration)
     running, done = own.get('epoch', epoch), own.get('batches_done', 0)
     if running < epoch:
         return Position(epoch, 0, iteration, steps)

@@ -21,9 +21,9 @@ def read(path: str) -> dict[str, Any]:
         ImportError: safetensors is not installed.
         RuntimeError: It is damaged.
     """
-    library = library()
+    safetensors = library()
     try:
-        with library.safe_open(path, framework='pt') as file:
+        with safetensors.safe_open(path, framework='pt') as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             tied = file.metadata() or {}
     except FileNotFoundError:

@@ -64,12 +64,9 @@ def read(folder: str | os.PathLike[str], weights_only: bool = True) -> dict[str,
             warnings.simplefilter('ignore')
             dcp.load(flat, storage_reader=reader, planner=_Planner(weights_only))
         checkpoint = _nested(flat, index.planner_data or {})
-    except Exception as error:
+    except (Exception, dcp.CheckpointException) as error:
         # As with single files, there is no common exception for damaged ones.
-        text = str(error).strip().splitlines() or ['']
-        raise RuntimeError(
-            f'cannot read checkpoint {name!r}: {type(error).__name__}: {text[0]}'
-        ) from error
+        raise RuntimeError(f'cannot read checkpoint {name!r}: {_reason(error)}') from error
     rest = os.path.join(name, REST)
     if os.path.isfile(rest):
         checkpoint.update(load_file(rest, 'cpu', weights_only))
@@ -77,6 +74,14 @@ def read(folder: str | os.PathLike[str], weights_only: bool = True) -> dict[str,
         if optimizers and 'optimizer_states' not in checkpoint:
             checkpoint['optimizer_states'] = [checkpoint.pop(key) for key in optimizers]
     return checkpoint
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, dcp.CheckpointException):
+        # Around what each process has met.
+        error = next((each[0] for each in error.failures.values()), error)
+    first = (str(error).strip().splitlines() or [''])[0]
+    return f'{type(error).__name__}: {first}'
 
 
 class _Reader(dcp.FileSystemReader):
