@@ -247,13 +247,21 @@ def states(optimizer):
     return optimizer['state']
 
 
-def test_our_own_engine_goes_on(files, tmp_path, whole):
+def test_our_own_engine_goes_on(files, tmp_path, whole, caplog):
     target = convert(files / 'end_epoch=1.ckpt', tmp_path / 'a.pth', 'nncore')
-    one = engine(tmp_path, Net(), STAGES, {'train': loader()})
-    one.resume(target, strict=True)
-    assert (one.epoch, one.iter) == (2, 8)
-    one.launch()
-    assert same(dict(one.model.state_dict()), model_of(dict(whole[0].state_dict())))
+    # Lightning's file itself too.
+    for path in (target, files / 'end_epoch=1.ckpt'):
+        one = engine(tmp_path, Net(), STAGES, {'train': loader()})
+        one.resume(path, strict=True)
+        assert (one.epoch, one.iter) == (2, 8)
+        one.launch()
+        assert same(dict(one.model.state_dict()), model_of(dict(whole[0].state_dict())))
+    assert 'mismatched' not in caplog.text
+    one = engine(tmp_path, Net(), STAGES, {'train': loader()}, logger='middle')
+    one.logger.propagate = True
+    one.resume(files / 'step_step=6.ckpt')
+    assert (one.epoch, one.iter) == (1, 6)
+    assert 'after 2 batches of an epoch, which begins anew' in caplog.text
 
 
 def test_plain_weights(files, tmp_path, capsys):
