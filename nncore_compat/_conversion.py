@@ -101,10 +101,11 @@ def to_nncore(
         if checkpoint.get('optimizer_states'):
             raise
         parts = {}
+    known = (parts or checkpoint).get('meta')
     meta = {
         'nncore_version': _nncore.version() or _nncore.API_VERSION,
         'create_time': time.strftime('%Y-%m-%d %H:%M:%S'),
-        **(parts or checkpoint).get('meta', {}),
+        **(known if isinstance(known, Mapping) else {}),
     }
     weights = _chosen(checkpoint, which or 'current')
     result = {'meta': meta, 'state_dict': _bare(weights, _formats.kind(checkpoint), prefix)}

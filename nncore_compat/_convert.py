@@ -110,7 +110,14 @@ def _convert(options: argparse.Namespace) -> str:
         _safetensors.library()
     checkpoint = _conversion.read(options.source, options.trust)
     convert = getattr(_conversion, f'to_{options.to}')
-    result = convert(checkpoint, options.prefix, options.which)
+    try:
+        named = {} if options.to == 'weights' else {'name': repr(options.source)}
+        result = convert(checkpoint, options.prefix, options.which, **named)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise RuntimeError(
+            f'cannot convert {options.source!r}, which is not formed like a checkpoint: '
+            f'{type(error).__name__}: {error}'
+        ) from error
     if packed:
         contents = _safetensors.pack(result)
         with _files.replacing(options.target) as file:

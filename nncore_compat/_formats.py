@@ -126,7 +126,7 @@ def by_index(optimizer: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         optimizer: The state, maybe under the names of the parameters, as FSDP2 saves it.
     """
-    groups = optimizer['param_groups']
+    groups = optimizer.get('param_groups', ())
     order = [parameter for group in groups for parameter in group['params']]
     if not any(isinstance(parameter, str) for parameter in order):
         return dict(optimizer)
@@ -175,7 +175,7 @@ def _progress(checkpoint: Mapping[str, Any]) -> Position | None:
         batches = loop['epoch_loop.batch_progress']
         # A batch is `processed` once the optimizer has stepped, and `completed` after the event
         # in which checkpoints are saved; an epoch likewise.
-        finished = max(epochs['processed'], epochs['completed'])
+        finished = epochs['processed']
         running = epochs['started'] > finished
         done = batches['current']['processed'] if running else 0
         if running and batches['is_last_batch'] and done == batches['current']['ready']:

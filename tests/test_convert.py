@@ -323,6 +323,18 @@ def test_averaged_weights(tmp_path):
     _, stock = go_on(path, epochs=2, callbacks=[EMAWeightAveraging(decay=0.5)])
     assert same(rename(start.weights, 'net.'), model_of(average.kept))
     assert same(start.last, stock.last)
+
+    # So are those of our own files.
+    hooks = [EMAWeightAveraging(decay=0.5)]
+    engine(tmp_path, Net(), STAGES, {'train': loader()}, hooks=hooks).launch()
+    ours = torch.load(tmp_path / 'epoch_1.pth')
+    out = convert(tmp_path / 'epoch_1.pth', tmp_path / 'ours.ckpt', 'lightning')
+    assert same(model_of(torch.load(out)['state_dict']), dict(ours['state_dict']))
+    _, start = go_on(out, epochs=2, callbacks=[EMAWeightAveraging(decay=0.5)])
+    assert start.at == (1, BATCHES)
+    assert same(model_of(start.weights), dict(ours['current_model_state']))
+    assert not same(dict(ours['state_dict']), dict(ours['current_model_state']))
+
     alone = torch.load(convert(path, tmp_path / 'one.ckpt', 'lightning', '--which', 'current'))
     assert same(alone['state_dict'], average.kept) and 'current_model_state' not in alone
 
@@ -409,7 +421,13 @@ def test_refusals(files, tmp_path, capsys, monkeypatch):
     gan = torch.load(files / 'end_epoch=0.ckpt')
     gan['optimizer_states'] *= 2
     torch.save(gan, tmp_path / 'gan.ckpt')
+    optimizer = {'param_groups': [{'params': 1}], 'state': {}}
+    torch.save({**file, 'optimizer': optimizer}, tmp_path / 'groups.pth')
+    torch.save({'state_dict': {0: torch.zeros(1)}}, tmp_path / 'keys.pth')
+    torch.save({'state_dict': {'a': torch.zeros(1)}, 'meta': 5}, tmp_path / 'meta.pth')
     for argv, words in (
+        ((tmp_path / 'groups.pth', out), 'not formed like a checkpoint: TypeError'),
+        ((tmp_path / 'keys.pth', out), 'not formed like a checkpoint: AttributeError'),
         ((tmp_path / 'no.pth', out), "no '"),
         ((source, source), 'are the same'),
         ((source, tmp_path / 'link.pth', '--force'), 'are the same'),
@@ -420,7 +438,7 @@ def test_refusals(files, tmp_path, capsys, monkeypatch):
         ((tmp_path / 'text.pth', out), 'text.pth'),
         ((tmp_path / 'dict.pth', out), "the keys ['a']"),
         ((tmp_path / 'object.pth', out), '--trust'),
-        ((tmp_path / 'gan.ckpt', out), '2 optimizers'),
+        ((tmp_path / 'gan.ckpt', out), "gan.ckpt': it has the states of 2 optimizers"),
         ((source, out, '--which', 'average'), 'no averaged weights'),
         ((source, out, '--prefix', 'net.'), "begin with 'net.': layers.0.weight"),
         ((source, tmp_path / 'out.safetensors'), 'use --to weights'),
@@ -432,6 +450,8 @@ def test_refusals(files, tmp_path, capsys, monkeypatch):
 
     convert(tmp_path / 'object.pth', out, 'nncore', '--trust')
     assert same(torch.load(out)['optimizer'], file['optimizer'])
+    convert(tmp_path / 'meta.pth', out, 'nncore', '--force')
+    assert list(torch.load(out)['meta']) == ['nncore_version', 'create_time']
     convert(source, tmp_path / 'there.pth', 'weights', '--force')
     assert same(dict(torch.load(tmp_path / 'there.pth')), dict(file['state_dict']))
 
