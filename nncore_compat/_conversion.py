@@ -171,11 +171,10 @@ def loops(at: Position) -> dict[str, Any]:
     """Return the progress of a Trainer, as of Lightning 2, that is to go on from there."""
     running = at.batches_done > 0
     # Lightning's own, saved at the end of an epoch, make it enter that epoch again and leave out
-    # the events of its start. These say that the next one has not begun; or, inside an epoch, what
-    # Lightning says in on_train_batch_end.
+    # the events of its start. These say that the next one has not begun.
     batch = {
-        'total': _count(at.iter, completed=at.iter - running),
-        'current': _count(at.batches_done, completed=at.batches_done - running),
+        'total': _count(at.iter),
+        'current': _count(at.batches_done),
         'is_last_batch': False,
     }
     epoch = _count(at.epoch + running, processed=at.epoch, completed=at.epoch)
@@ -185,8 +184,7 @@ def loops(at: Position) -> dict[str, Any]:
         'fit_loop': {
             'state_dict': {},
             'epoch_progress': {'total': epoch, 'current': dict(epoch)},
-            # Of logged values: what Lightning adds when it goes on is taken off here.
-            'epoch_loop.state_dict': {'_batches_that_stepped': at.global_step - running},
+            'epoch_loop.state_dict': {'_batches_that_stepped': at.global_step},
             'epoch_loop.batch_progress': batch,
             'epoch_loop.scheduler_progress': {'total': dict(none), 'current': dict(none)},
             # Of these a module uses one.

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
         [sys.executable, '-W', 'ignore', str(SCRIPT), str(out)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return out
