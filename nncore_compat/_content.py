@@ -9,7 +9,6 @@ import torch
 
 from . import _random
 
-META_KEYS = ('epoch', 'iter', 'stages')
 # Beyond these, numbers of steps are not exact in all that computes with them.
 _MOST = 2**53
 _MOMENTS = ('iter', 'epoch_end', 'boundary', 'ended')
@@ -18,37 +17,23 @@ _LIKE_PARAMETERS = ('momentum_buffer', 'exp_avg', 'exp_avg_sq', 'square_avg')
 _RANK = ('random', 'hooks', 'buffer', 'loaders', 'weights', 'optimizer', 'gradients')
 
 
-def check(checkpoint: Any, name: str) -> None:
+def check(checkpoint: Mapping[str, Any], name: str) -> None:
     """Check what nncore's checkpoints have.
 
     Args:
-        checkpoint: The checkpoint.
+        checkpoint: A checkpoint that has all of the parts.
         name: What to call it.
 
     Raises:
-        KeyError: It has no optimizer.
-        RuntimeError: It is no checkpoint of a training run.
+        RuntimeError: A part is not as it must be.
     """
-    parts: Mapping[str, Any] = checkpoint if isinstance(checkpoint, Mapping) else {}
-    meta: Mapping[str, Any] = parts['meta'] if isinstance(parts.get('meta'), Mapping) else {}
-    lacking = [f'meta.{key}' for key in META_KEYS if key not in meta]
-    lacking += [key for key in ('state_dict',) if key not in parts]
-    if lacking:
-        raise RuntimeError(
-            f'cannot resume from {name}: it is not the checkpoint of a training run, which has '
-            f"'state_dict', 'optimizer' and 'meta'; it lacks {', '.join(lacking)}"
-        )
+    meta = checkpoint['meta']
     for key in ('epoch', 'iter'):
         _check_count(meta[key], f'meta.{key}', name)
     for key in ('state_dict', 'current_model_state'):
-        if key in parts:
-            _check_kind(parts[key], Mapping, key, name)
-    optimizer = parts.get('optimizer')
-    if not isinstance(optimizer, Mapping):
-        raise KeyError(
-            f'optimizer not found in the checkpoint ({name}): it can be loaded by load_checkpoint, '
-            'but not resumed from'
-        )
+        if key in checkpoint:
+            _check_kind(checkpoint[key], Mapping, key, name)
+    optimizer = checkpoint['optimizer']
     _check_kind(optimizer.get('state'), Mapping, 'optimizer.state', name)
     for key, state in optimizer['state'].items():
         _check_kind(state, Mapping, f'optimizer.state[{key!r:.50}]', name)

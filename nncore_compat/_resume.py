@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import _content, _phases, _plain, _snapshot, _stages, quirks
+from . import _content, _formats, _phases, _plain, _snapshot, _stages, quirks
 from ._errors import located
 from .utils import get_checkpoint
 
@@ -40,16 +40,16 @@ def resume(
         name = os.fspath(source)
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
         checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
-    _content.check(checkpoint, name)
+    checkpoint = _read(engine, checkpoint, name)
     meta, section = checkpoint['meta'], None
     if exact and not quirks.active('inexact-resume'):
         section = checkpoint.get(_snapshot.KEY)
-
     if section:
         _content.check_section(section, meta['epoch'], name)
 
     stages = _plain.described(engine.stages)
-    if stages != meta['stages']:
+    # Lightning knows of none.
+    if meta['stages'] is not None and stages != meta['stages']:
         engine.logger.warning(
             'Stages in the engine and checkpoint are mismatched:'
             f'\n\nCurrent stages: {stages}\n\nCheckpoint stages: {meta["stages"]}\n'
@@ -83,3 +83,19 @@ def resume(
         f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'
     )
+
+
+def _read(engine: Engine, checkpoint: Any, name: str) -> dict[str, Any]:
+    """Return a checkpoint of whatever origin in the form of ours or of nncore's."""
+    model = getattr(engine.model, 'module', engine.model)
+    read = _formats.training(checkpoint, model.state_dict(), name)
+    if _formats.kind(checkpoint) == 'ours':
+        read = checkpoint
+    else:
+        done = _formats.position(checkpoint, name).batches_done
+        if done:
+            engine.logger.warning(
+                f'{name} was saved after {done} batches of an epoch, which begins anew'
+            )
+    _content.check(read, name)
+    return read
