@@ -39,9 +39,17 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(1024, 10))
+            nn.Conv2d(1, 32, 3, padding=1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(1024, 10),
+        )
 
     def forward(self, data, mode, **kwargs):
         images, labels = data
@@ -58,12 +66,14 @@ STAGES = [
         epochs=4,
         optimizer=dict(type='Adam', lr=2e-3),
         warmup=dict(type='iter', policy='linear', steps=50, ratio=0.01),
-        validation=dict(interval=1)),
+        validation=dict(interval=1),
+    ),
     dict(
         epochs=6,
         optimizer=dict(type='SGD', lr=1e-2, momentum=0.9, weight_decay=1e-4),
         lr_schedule=dict(type='iter', policy='cosine'),
-        validation=dict(interval=1)),
+        validation=dict(interval=1),
+    ),
 ]
 
 
@@ -73,7 +83,8 @@ def main():
     set_random_seed(1)
     data_loaders = dict(
         train=DataLoader(Digits('train'), batch_size=32, shuffle=True),
-        val=DataLoader(Digits('val'), batch_size=128))
+        val=DataLoader(Digits('val'), batch_size=128),
+    )
 
     engine = Engine(
         Net(),
@@ -82,7 +93,8 @@ def main():
         hooks=[
             dict(type='EvalHook', high_keys=['accuracy']),
             dict(type='EventWriterHook', interval=15),
-        ])
+        ],
+    )
     engine.launch()
 
 

@@ -1,6 +1,6 @@
 """The shortest script: a model, a data loader, the default stage of nncore.
 
-    python -m nncore_compat examples/minimal.py
+python -m nncore_compat examples/minimal.py
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Draws what a run wrote to metrics.json: the training loss, the learning rate, the accuracy.
 
-    python examples/plot.py work_dirs/TIME/metrics.json curves.png
+python examples/plot.py work_dirs/TIME/metrics.json curves.png
 """
 
 import json

@@ -33,9 +33,10 @@ def _packed(values: list[Any]) -> Any:
     """Many numbers are kept as one tensor."""
     if all(type(value) is float for value in values):
         return torch.tensor(values, dtype=torch.float64)
-    if all(type(value) is torch.Tensor and value.dim() == 0 for value in values):
-        if len({(value.dtype, value.device) for value in values}) == 1:
-            return {'tensors': torch.stack(values).cpu()}
+    if all(type(value) is torch.Tensor and value.dim() == 0 for value in values) and (
+        len({(value.dtype, value.device) for value in values}) == 1
+    ):
+        return {'tensors': torch.stack(values).cpu()}
     return _plain.state(values)
 
 

@@ -23,14 +23,24 @@ def unnoticed() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
+def raw_states() -> tuple[Any, Any, torch.Tensor]:
+    """Return the states of python, numpy and torch as these give them: sooner than as data."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def plain(raw: tuple[Any, Any, torch.Tensor]) -> dict[str, Any]:
+    """Return raw states as plain data and tensors."""
+    name, keys, *rest = raw[1]
+    return {
+        'python': raw[0],
+        'numpy': (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        'torch': raw[2],
+    }
+
+
 def get_states() -> dict[str, Any]:
     """Return the states of this process's generators, as plain data and tensors."""
-    name, keys, *rest = np.random.get_state()
-    states: dict[str, Any] = {
-        'python': random.getstate(),
-        'numpy': (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
-        'torch': torch.get_rng_state(),
-    }
+    states = plain(raw_states())
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states['cuda'] = torch.cuda.get_rng_state()
     if torch.backends.mps.is_available():

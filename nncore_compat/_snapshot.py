@@ -214,8 +214,10 @@ def _differing(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _digest(tensor: torch.Tensor) -> bytes:
-    data = tensor.detach().cpu().contiguous().reshape(-1)
-    return hashlib.sha1(data.view(torch.uint8).numpy()).digest() if data.numel() else b''
+    if not tensor.numel():
+        return b''
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha1(data.numpy().data).digest()
 
 
 def _local(tensor: Any) -> torch.Tensor:

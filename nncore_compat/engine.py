@@ -31,6 +31,7 @@ from . import (
     _timeline,
     quirks,
 )
+from ._batches import batches
 from ._errors import located
 from ._logging import get_logger, reopen
 from ._progress import ProgressBar
@@ -315,8 +316,10 @@ class Engine(State):
         """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden."""
         _phases.enter_mode(self, 'val')
         self._call_hook('before_val_epoch')
-        for data in ProgressBar(self.data_loader):
+        bar = ProgressBar(self.data_loader)
+        for data in batches(self.data_loader):
             self.val_iter(data)
+            bar.update()
         self._call_hook('after_val_epoch')
 
     def test_epoch(self, split: str = 'test') -> None:
@@ -329,8 +332,10 @@ class Engine(State):
         if self._run.testing_through_lightning:
             self._run.test()
             return
-        for data in ProgressBar(self.data_loader):
+        bar = ProgressBar(self.data_loader)
+        for data in batches(self.data_loader):
             self.test_iter(data)
+            bar.update()
 
     def evaluate(self) -> dict[str, Any]:
         """Let the dataset evaluate the outputs that validation or testing has collected.
@@ -461,6 +466,16 @@ class Engine(State):
 
     def _save_checkpoint(self, path: str, **kwargs: Any) -> None:
         self._run.save(path, **kwargs)
+
+    def _metric(self, name: str, where: str) -> float:
+        """Return the latest value of a metric that callbacks could monitor."""
+        metrics = self._run.trainer.callback_metrics
+        if name not in metrics:
+            raise KeyError(
+                f'{where}: there is no metric {name!r} after the validation of epoch '
+                f'{self.epoch}. There are: {", ".join(sorted(metrics)) or "none"}'
+            )
+        return float(metrics[name])
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:

@@ -121,7 +121,8 @@ class Arrangement:
 
     def _prepare(self) -> None:
         give_logger(self.trainer, self._joined)
-        wanted = bool(self._joined or self._made or self.trainer.loggers)
+        monitored = any(getattr(one, 'monitors', None) for one in self.engine.hooks.values())
+        wanted = bool(self._joined or self._made or self.trainer.loggers or monitored)
         if not wanted:
             self.module.averages = None
         elif self.module.averages is None:

@@ -90,7 +90,7 @@ class BackgroundCheckpointIO(AsyncCheckpointIO):
         self.writer = AtomicCheckpointIO()
         super().__init__(self.writer)
 
-    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:  # type: ignore[override]
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         """Copy a checkpoint and have it written.
 
         Args:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .._batches import batches
+
 
 class _Nothing:
     def __repr__(self) -> str:
@@ -37,6 +39,10 @@ class LoaderView:
         self._loader = loader
         self._grad_enabled = torch.is_grad_enabled()
         self._batches: Iterator[Any] = iter(())
+        # Called once, before the first batch is asked for.
+        self.before_first: Callable[[], None] | None = None
+        # Whether the next epoch is to end at once.
+        self.empty = False
 
     def __len__(self) -> int:
         # An empty epoch is run too, hooks and all, which Lightning would skip.
@@ -55,13 +61,19 @@ class LoaderView:
         self._batches = iter(())
 
     def _iterate(self) -> Iterator[Any]:
+        if self.empty:
+            self.empty = False
+            return
+        if self.before_first is not None:
+            self.before_first()
+            self.before_first = None
         # Lightning validates under no_grad; a dataset is not to notice.
         with torch.set_grad_enabled(self._grad_enabled):
-            batches = iter(self._loader())
+            iterator = batches(self._loader())
         while True:
             with torch.set_grad_enabled(self._grad_enabled):
                 try:
-                    batch = next(batches)
+                    batch = next(iterator)
                 except StopIteration:
                     return
             yield NOTHING if batch is None else batch

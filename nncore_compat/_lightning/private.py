@@ -90,7 +90,8 @@ def go_to(trainer: Trainer, batches: int) -> None:
 
 def batches_processed(trainer: Trainer) -> int:
     """Return how many batches of its epoch the model has been trained on."""
-    return trainer.fit_loop.epoch_loop.batch_progress.current.processed
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.current.processed
 
 
 def resize_training(trainer: Trainer, batches: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import _phases, _snapshot, _stages
+from .. import _snapshot, _stages
 from . import checkpoint as checkpoints
 from . import private
 from .strategy import binds_optimizer, exchange_optimizer
@@ -60,8 +60,8 @@ def enter(first: FirstSegment, trainer: Any) -> None:
         trainer: The Trainer.
     """
     engine, module = first.engine, first.module
-    section = pending(engine)
     checkpoint: Any = engine._resuming
+    section = checkpoint[_snapshot.KEY]
     rewind(engine)
     engine._resuming = None
     first.open_stage(trainer)

@@ -30,3 +30,10 @@ def check_count(value: Any, where: str, minimum: int | None = 1) -> int:
         bound = '' if minimum is None else f' of at least {minimum}'
         raise ValueError(f'{where} must be a whole number{bound}, but got {value!r}')
     return value
+
+
+def check_choice(value: Any, where: str, accepted: tuple[str, ...]) -> None:
+    """Raises a ValueError when a value is not one of those that are accepted."""
+    if value not in accepted:
+        names = ' or '.join(map(repr, accepted))
+        raise ValueError(f'{where} must be {names}, but got {value!r}')

@@ -172,10 +172,9 @@ class CheckpointHook(Hook):
 
     def _listed(self, name: str) -> list[str]:
         """Put a file on the list, and take those off that are too many."""
-        self._kept = [*(other for other in self._kept if other != name), name]
         if self._keep_last is None:
-            # Not for ever: an iteration may be all there is between two of them.
             return []
+        self._kept = [*(other for other in self._kept if other != name), name]
         gone = self._kept[: -self._keep_last]
         self._kept = self._kept[-self._keep_last :]
         return gone

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .._batches import batches
 from .._progress import ProgressBar
 from ..builder import HOOKS
 from ._checks import check_count
@@ -56,7 +57,7 @@ def _average(engine: Any, layers: list[Any], num_iters: int) -> None:
             layer.momentum = 1.0  # the moving averages become those of the last batch alone
 
         bar = ProgressBar(num_tasks=num_iters)
-        for count, batch in enumerate(islice(engine.data_loader, num_iters), start=1):
+        for count, batch in enumerate(islice(batches(engine.data_loader), num_iters), start=1):
             with torch.no_grad():
                 engine.model(batch, mode=engine.mode, **engine.kwargs)
             for layer, mean, variance in zip(layers, means, variances, strict=True):
