@@ -54,6 +54,7 @@ def batches(loader: Any) -> Iterator[Any]:
     if state is None:
         return _begin(loader, record)
     kind = _kind(loader)
+    record.begun = state['begun']
     if kind == 'own':
         return _go_on_itself(loader, record, state)
     if state['kind'] != kind:

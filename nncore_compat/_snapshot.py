@@ -74,10 +74,7 @@ def _own(engine: Engine, batches_done: int) -> dict[str, Any]:
         'random': _random.get_states(),
         'hooks': _hook_states(engine),
         'buffer': _buffer_state.collect(engine.buffer),
-        'loaders': {
-            split: _batches.state_of(loader, running if split == 'train' else None)
-            for split, loader in _distinct(engine.data_loaders)
-        },
+        'loaders': _loader_states(engine, running),
         'averages': None if averages is None else averages.state_dict(),
         'weights': _differing(weights),
         'optimizer': _differing(_optimizer_state.tensors(engine.optimizer)),
@@ -119,7 +116,7 @@ def restore(engine: Engine, checkpoint: dict[str, Any]) -> None:
     if same_world(section):
         for split, loader in _distinct(engine.data_loaders):
             if split in own['loaders']:
-                _batches.restore(loader, own['loaders'][split])
+                _batches.restore(loader, _plain.restored(own['loaders'][split]))
     _random.set_states(own['random'])
 
 
@@ -187,6 +184,17 @@ def _hook_states(engine: Engine) -> dict[str, Any]:
                 states[name] = _plain.state(method(), f'the state of {name}')
             except TypeError as error:
                 engine._warn_once(f'{error}: it is not saved')
+    return states
+
+
+def _loader_states(engine: Engine, done: int | None) -> dict[str, Any]:
+    states = {}
+    for split, loader in _distinct(engine.data_loaders):
+        state = _batches.state_of(loader, done if split == 'train' else None)
+        try:
+            states[split] = _plain.state(state, f'the state of the loader for {split}')
+        except TypeError as error:
+            engine._warn_once(f'{error}: it is not saved')
     return states
 
 

@@ -41,7 +41,6 @@ class EnginePrecision(Precision):
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.scaler: torch.amp.GradScaler | None = None
-        self._restored: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Spawned processes get the engine by itself.
@@ -60,12 +59,9 @@ class EnginePrecision(Precision):
         """Scale with a scaler from now on; a hook may hand over another one at any time.
 
         Args:
-            scaler: OptimizerHook's. It goes on where a restored one stopped.
+            scaler: OptimizerHook's, which keeps its state.
         """
         self.scaler = scaler
-        if self._restored and scaler.is_enabled():
-            scaler.load_state_dict(self._restored)
-        self._restored = {}
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Autocast, for the model in training."""
@@ -100,12 +96,11 @@ class EnginePrecision(Precision):
         return _amp.step(optimizer, self.scaler, look, **kwargs)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the scaler's state."""
-        return {} if self.scaler is None else self.scaler.state_dict()
+        """Return nothing: the scaler is OptimizerHook's to save."""
+        return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a scaler's state for the next one: OptimizerHook makes it later, at the launch."""
-        self._restored = state_dict
+        """Take nothing."""
 
 
 class MixedEnginePrecision(EnginePrecision, MixedPrecision):  # type: ignore[misc]

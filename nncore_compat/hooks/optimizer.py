@@ -97,6 +97,17 @@ class OptimizerHook(Hook):
         """Drops the gradients, so that none is left when hooks run the model."""
         engine.optimizer.zero_grad()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where in the epoch the window began, and the state of the scaler."""
+        return {'last_updated_iter': self._last_updated_iter, 'scaler': self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on in the middle of a window."""
+        self._last_updated_iter = state_dict['last_updated_iter']
+        # Without a scale there is nothing to say.
+        if state_dict['scaler'] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state_dict['scaler'])
+
     def _before_step(self, engine: Any) -> None:
         """Clip and record; the gradients are unscaled by now."""
         clip = engine.cur_stage.get('grad_clip')
