@@ -111,6 +111,7 @@ def restore(loader: Any, state: dict[str, Any]) -> None:
         # Workers that are in another state.
         loader._iterator = None
     record.resumed, record.crew, record.current = dict(state), None, None
+    record.begun = state['begun']
 
 
 def _record(loader: Any) -> _Record:
