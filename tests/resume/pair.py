@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from resume.cases import Case
+from resume.cases import Case, by_config
 
 HERE = Path(__file__).resolve().parent
 # Seconds that a single case may take, the start of the processes among it.
@@ -50,12 +50,14 @@ def run(
     """
     left = list(cases)
     while left:
-        for case, found in _attempt(left, folder, control):
+        for case, found in _attempt(list(left), folder, control):
             left.remove(case)
             yield case, found
         if left:
             errors = [(folder / f'{rank}.stderr').read_text()[-2000:] for rank in (0, 1)]
-            yield left.pop(0), [f'rank {rank} failed: {text}' for rank, text in enumerate(errors)]
+            failed = next(case for group in by_config(left).values() for case in group)
+            left.remove(failed)
+            yield failed, [f'rank {rank} failed: {text}' for rank, text in enumerate(errors)]
 
 
 def _attempt(
@@ -84,23 +86,24 @@ def _attempt(
                 process.stdin.close()
         lines: queue.Queue = queue.Queue()
         for process in processes:
-            threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+            threading.Thread(target=_read, args=(process, lines), daemon=True).start()
         for _ in cases:
             try:
                 line = lines.get(timeout=LIMIT)
             except queue.Empty:
                 return
-            # One that fails closes its end first: the other one may wait for it for long.
+            # One that has failed: the other one may wait for it for long.
             if line is None:
                 return
             case, found = json.loads(line)
             yield Case(*case), found
 
 
-def _read(stream, lines: queue.Queue) -> None:
-    for line in stream:
+def _read(process: subprocess.Popen, lines: queue.Queue) -> None:
+    for line in process.stdout:
         lines.put(line)
-    lines.put(None)
+    if process.wait() != 0:
+        lines.put(None)
 
 
 def _end(process: subprocess.Popen) -> None:
