@@ -1,8 +1,6 @@
-"""The workers of a data loader: which batch each has made, and its random states after that.
+"""The workers of a data loader: where they are, and making them go on from there.
 
-A worker is told with the indices which batch it makes. It notes the states of its generators in
-shared memory after each batch; the batches themselves are left alone. The main process looks there
-when a checkpoint is written, and hands the states to the workers of a later run.
+The one place with private names of torch: those of an iterator at the start of an epoch.
 """
 
 from __future__ import annotations
@@ -10,143 +8,18 @@ from __future__ import annotations
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import get_worker_info
 
-from . import _generators, _random
+from . import _generators
+from . import _loader_parts as parts
+from ._worker_notes import Batch, Notes, Numbered, Resume, Tap
 
-_HEADER = 4  # pass, number, slot and length of a note, eight bytes each
+# Seconds to wait for a batch that was asked for and is not wanted any more.
 _PATIENCE = 60.0
-
-# In a worker: the batch it is making. Set by `_receive`, read by `Tap`.
-_current = (0, 0)
-
-
-def _receive(batch: tuple[int, int], index: Any) -> Any:
-    global _current
-    _current = batch
-    return index
-
-
-class _Numbered:
-    """An index on its way to a worker, where it arrives as it was, and its number beside it."""
-
-    def __init__(self, batch: tuple[int, int], index: Any) -> None:
-        self._args = batch, index
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _receive, self._args
-
-
-class Notes:
-    """What workers have noted of their last batches.
-
-    Args:
-        workers: How many there are.
-        kept: How many batches back the states of a worker are kept.
-        size: How many bytes a worker's states take at most.
-    """
-
-    def __init__(self, workers: int, kept: int, size: int) -> None:
-        self._kept = kept
-        self._heads = torch.full((workers, kept, _HEADER), -1, dtype=torch.int64).share_memory_()
-        self._slots = torch.zeros((workers, kept, size), dtype=torch.uint8).share_memory_()
-
-    def writer(self, worker: int) -> Callable[[tuple[int, int], bytes | None], None]:
-        """Return what notes a worker's states after a batch, None if they have not changed."""
-        heads, slots = self._heads[worker].numpy(), self._slots[worker].numpy()
-        kept, size = slots.shape
-        count, slot, length = 0, -1, 0
-
-        def write(batch: tuple[int, int], payload: bytes | None) -> None:
-            nonlocal count, slot, length
-            if payload is not None:
-                # The slot of a batch so far back that nobody asks for it.
-                slot, length = (slot + 1) % kept, len(payload)
-                if length <= size:
-                    slots[slot, :length] = np.frombuffer(payload, dtype=np.uint8)
-            head = heads[count % kept]
-            head[:2] = -1
-            head[2:] = slot, length
-            head[:2] = batch
-            count += 1
-
-        return write
-
-    def read(self, worker: int, batch: tuple[int, int]) -> bytes | None:
-        """Return a worker's states after a batch, None if it has not made it, or long ago."""
-        for *made, slot, length in self._heads[worker].tolist():
-            if tuple(made) == batch and length <= self._slots.shape[2]:
-                return self._slots[worker, slot, :length].numpy().tobytes()
-        return None
-
-
-class Tap:
-    """Stands for a loader's `collate_fn` in its workers, and notes their states after it.
-
-    Args:
-        collate_fn: The loader's own.
-        notes: Where to note them.
-    """
-
-    def __init__(self, collate_fn: Callable[[Any], Any], notes: Notes) -> None:
-        self._collate_fn = collate_fn
-        self._notes = notes
-        self._write: Any = None
-        self._last: Any = None
-
-    def __call__(self, data: Any) -> Any:
-        batch = self._collate_fn(data)
-        self._note()
-        return batch
-
-    def _note(self) -> None:
-        info: Any = get_worker_info()
-        if self._write is None:
-            self._write = self._notes.writer(info.id)
-        states = _random.raw_states()
-        held = _generators.get_states(_generators.found_in(info.dataset))
-        payload = None
-        if held or self._last is None or not _same(states, self._last):
-            python, numpy, torch_ = self._last = states
-            payload = pickle.dumps((python, numpy, torch_.numpy(), held), protocol=5)
-        self._write(_current, payload)
-
-
-def _same(a: Any, b: Any) -> bool:
-    # The positions differ as soon as numbers are drawn, but for a whole turn of the generator.
-    return (
-        a[0] == b[0]
-        and a[1][2:] == b[1][2:]
-        and np.array_equal(a[1][1], b[1][1])
-        and torch.equal(a[2], b[2])
-    )
-
-
-class Resume:
-    """Stands for a loader's `worker_init_fn`, and sets a worker to its states of an earlier run.
-
-    Args:
-        init_fn: The loader's own, or None.
-        states: The states of each worker, or None.
-    """
-
-    def __init__(self, init_fn: Callable[[int], None] | None, states: list[Any]) -> None:
-        self._init_fn = init_fn
-        self._states = states
-
-    def __call__(self, worker: int) -> None:
-        if self._init_fn is not None:
-            self._init_fn(worker)
-        states = self._states[worker]
-        if states is not None:
-            info: Any = get_worker_info()
-            _random.set_states(states)
-            _generators.set_states(_generators.found_in(info.dataset), states['held'])
 
 
 class Pass:
@@ -154,114 +27,256 @@ class Pass:
 
     Args:
         number: Its number among the passes of the same workers.
-        first: The number of the first batch.
-        before: The last batch that each worker had been told to make before.
+        first: The number of its first batch.
+        before: The last batch that each worker had been told of before.
+        ahead: How many indices are drawn ahead of the batch that is handed out.
     """
 
-    def __init__(self, number: int, first: int, before: list[tuple[int, int] | None]) -> None:
+    def __init__(self, number: int, first: int, before: list[Batch | None], ahead: int) -> None:
         self.number = number
         self.first = self.drawn = first
         self.ended = False
         self.before = before
-        self.ahead: deque[Any] = deque()
+        self.last: deque[Any] = deque(maxlen=ahead)
 
 
 class Crew:
-    """The workers of one iterator, and the indices they are given.
-
-    It is put in the place of the loader's (batch) sampler when the iterator is made.
+    """The workers of one iterator, which takes this for its sampler.
 
     Args:
-        sampler: The loader's own.
-        workers: How many workers there are.
-        prefetch: How many batches each of them is ahead at most.
-        size: How many bytes the states of a worker take at most.
-        initial: The states that workers have begun with, if these are those of an earlier run.
+        loader: The loader.
+        initial: The states that the workers begin with, where these are those of an earlier run.
     """
 
-    def __init__(
-        self, sampler: Any, workers: int, prefetch: int, size: int, initial: list[Any] | None
-    ) -> None:
-        self.sampler = sampler
-        self.workers = workers
-        self.ahead = workers * prefetch
-        # One more than a worker can be ahead; one more that it may be writing.
-        self.notes = Notes(workers, prefetch + 2, size)
-        self.initial = initial or [None] * workers
-        self.told: list[tuple[int, int] | None] = [None] * workers
-        self.passes = 0
-        self.current = Pass(0, 0, list(self.told))
-        self.first: Pass | None = None  # the one with which the workers have started
-        self.generator: torch.Generator | None = None
+    def __init__(self, loader: Any, initial: list[Any] | None = None) -> None:
+        self.workers: int = loader.num_workers
+        self.initial = initial or [None] * self.workers
+        # The state of the generator that the workers' seed is drawn from.
         self.born: torch.Tensor | None = None
-        self.idle = False
-        self.waiting: Any = None
+        # The pass with which they have started.
+        self.first: Pass | None = None
+        self.current: Pass | None = None
+        self.ahead: int = self.workers * loader.prefetch_factor
+        self._sampler = parts.indices(loader)
+        self._generator = loader.generator
+        self._told: list[Batch | None] = [None] * self.workers
+        self._passes = 0
+        self._asleep = self._holding = False
+        self._held: Iterator[Any] = iter(())
+        held = _generators.get_states(_generators.found_in(loader.dataset))
+        size = 16384 + 2 * len(pickle.dumps(held))
+        # A worker may be as far ahead, and writing of one more.
+        self._notes = Notes(self.workers, loader.prefetch_factor + 2, size)
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self._sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        if self.idle:
+        # Torch asks twice at first, and after the first time draws the seed of the workers.
+        if self._asleep:
             return iter(())
-        indices = iter(self.sampler)
+        indices = iter(self._sampler)
         if self.born is None:
-            # The seed of the workers is drawn next.
-            generator = self.generator or torch.default_generator
+            generator = self._generator or torch.default_generator
             self.born = generator.get_state()
-        if self.waiting is not None:
-            self.waiting = indices
+        if self._holding:
+            self._held = indices
             return iter(())
-        return self.numbered(indices, 0)
+        return self.number(indices)
 
-    def numbered(self, indices: Iterator[Any], first: int) -> Iterator[Any]:
-        """Begin a pass over indices.
+    def start(self, loader: Any) -> Iterator[Any]:
+        """Start the workers, with a pass."""
+        more: dict[str, Any] = {'collate_fn': Tap(loader.collate_fn, self._notes)}
+        if any(self.initial):
+            more['worker_init_fn'] = Resume(loader.worker_init_fn, self.initial)
+        if self._asleep:
+            more['generator'] = torch.Generator()
+            more['generator'].set_state(self.born)
+        with parts.lent(loader, self, **more):
+            iterator = iter(loader)
+        self.first = self.current
+        return iterator
+
+    def start_asleep(self, loader: Any, born: torch.Tensor) -> None:
+        """Start persistent workers as if they had been there: no random number is drawn.
 
         Args:
-            indices: The indices.
-            first: The number of the first one.
+            loader: The loader.
+            born: The state of the generator when they were first started.
         """
-        self.passes += 1
-        self.current = Pass(self.passes, first, list(self.told))
-        self.current.ahead = deque(maxlen=self.ahead)
+        self._asleep, self.born = True, born
+        self.start(loader)
+        self._asleep = False
+
+    def hold(self, loader: Any) -> tuple[Any, Iterator[Any]]:
+        """Begin an epoch but hold back its indices; return the iterator and the indices."""
+        self._holding = True
+        iterator = iter(loader) if parts.persists(loader) else self.start(loader)
+        self._holding = False
+        return iterator, self._held
+
+    def go_on(self, iterator: Any, indices: Iterator[Any], done: int, starting: bool) -> None:
+        """Begin a pass where `hold` has stopped, at another batch than the first.
+
+        Args:
+            iterator: The iterator.
+            indices: The indices of the batches from there on.
+            done: How many batches there are before.
+            starting: Whether the workers have started with this epoch.
+        """
+        iterator._sampler_iter = self.number(indices, done)
+        if starting:
+            self.first = self.current
+        for _ in range(done % self.workers):
+            next(iterator._worker_queue_idx_cycle)
+        for _ in range(self.ahead):
+            iterator._try_put_index()
+
+    def number(self, indices: Iterator[Any], first: int = 0) -> Iterator[Numbered]:
+        """Begin a pass.
+
+        Args:
+            indices: The indices of its batches.
+            first: The number of the first batch.
+        """
+        self._passes += 1
+        self.current = Pass(self._passes, first, list(self._told), self.ahead)
         return self._number(indices, self.current)
 
-    def _number(self, indices: Iterator[Any], current: Pass) -> Iterator[_Numbered]:
+    def _number(self, indices: Iterator[Any], current: Pass) -> Iterator[Numbered]:
         for index in indices:
             batch = current.number, current.drawn
             current.drawn += 1
-            current.ahead.append(index)
-            self.told[batch[1] % self.workers] = batch
-            yield _Numbered(batch, index)
+            current.last.append(index)
+            self._told[batch[1] % self.workers] = batch
+            yield Numbered(batch, index)
         current.ended = True
 
     def states(self, current: Pass | None, done: int) -> list[Any] | None:
-        """Return the states of the workers, None if any is unknown.
+        """Return the random states of the workers, None if any is not known.
 
         Args:
-            current: A pass: the states after its batches that have been handed out; or None:
-                those after everything that the workers have been told to do.
-            done: How many batches of that pass have been handed out.
+            current: A pass, for the states after those of its batches that are handed out; None
+                for the states after all that the workers have been told of.
+            done: How many batches of that pass are handed out.
         """
         found = []
         for worker in range(self.workers):
-            batch = self.told[worker]
+            batch = self._told[worker]
             if current is not None:
                 last = done - 1 - (done - 1 - worker) % self.workers
-                within = last >= current.first
-                batch = (current.number, last) if within else current.before[worker]
-            states = self.initial[worker] if batch is None else self._read(worker, batch)
-            if states is None and batch is not None:
+                batch = current.before[worker]
+                if last >= current.first:
+                    batch = current.number, last
+            if batch is None:
+                found.append(self.initial[worker])
+                continue
+            states = self._read(worker, batch)
+            if states is None:
                 return None
             found.append(states)
         return found
 
-    def _read(self, worker: int, batch: tuple[int, int]) -> dict[str, Any] | None:
-        # A batch that was handed out is there; one that nobody has taken may still be made.
+    def _read(self, worker: int, batch: Batch) -> dict[str, Any] | None:
         until = time.monotonic() + _PATIENCE
-        while (payload := self.notes.read(worker, batch)) is None:
-            if batch != self.told[worker] or time.monotonic() > until:
+        while (states := self._notes.read(worker, batch)) is None:
+            # What is handed out is there; the last one that it was told of may still be made.
+            if batch != self._told[worker] or time.monotonic() > until:
                 return None
             time.sleep(0.001)
-        python, numpy, torch_, held = pickle.loads(payload)
-        states = _random.plain((python, numpy, torch.from_numpy(torch_.copy())))
-        return {**states, 'held': held}
+        return states
+
+
+def begin(loader: Any, crew: Crew | None) -> tuple[Iterator[Any], Crew | None]:
+    """Begin an epoch with a loader's workers, and start these if they are not there.
+
+    Args:
+        loader: The loader.
+        crew: The workers of an epoch before.
+
+    Returns:
+        The iterator and its workers; None for workers that somebody else has started.
+    """
+    if parts.persists(loader):
+        return iter(loader), crew
+    crew = Crew(loader)
+    return crew.start(loader), crew
+
+
+def state(loader: Any, crew: Crew | None, current: Pass | None, done: int) -> dict[str, Any]:
+    """Return where a loader's workers are, as plain data and tensors.
+
+    Args:
+        loader: The loader.
+        crew: Its workers, None if there are none or they are not known.
+        current: The pass that is running.
+        done: How many of its batches are handed out; 0 between epochs.
+    """
+    found: dict[str, Any] = {'crew': None, 'lost': False, 'ahead': None, 'ended': False}
+    if crew is None or current is None:
+        return {**found, 'lost': parts.persists(loader) or done > 0}
+    over = done == 0 or (current.ended and done >= current.drawn)
+    if done:
+        last = list(current.last)
+        ahead = last[len(last) - max(0, current.drawn - done) :]
+        found['ahead'] = parts.plain(ahead, 'the order of the samples')
+        found['ended'] = current.ended
+    if over and not loader.persistent_workers:
+        return found
+    states = crew.states(None if over else current, done)
+    if states is None:
+        return {**found, 'lost': True}
+    # Those that have started with this epoch are to start with it again.
+    born = None if current is crew.first and not over else crew.born
+    return {**found, 'crew': {'states': states, 'born': born}}
+
+
+def restart(loader: Any, state: dict[str, Any]) -> Crew | None:
+    """Have the workers there again that were there before the epoch.
+
+    Args:
+        loader: The loader, with no workers.
+        state: Where it was.
+    """
+    known, same = state.get('crew'), state['workers'] == loader.num_workers
+    if not same:
+        parts.warn(f'it had {state["workers"]} workers, and now has {loader.num_workers}')
+    elif state.get('lost'):
+        parts.warn('the random states of its workers are not known')
+    if known is None or known['born'] is None or not loader.persistent_workers:
+        return None
+    crew = Crew(loader, known['states'] if same else None)
+    crew.start_asleep(loader, known['born'])
+    return crew
+
+
+def go_on(
+    loader: Any, state: dict[str, Any], crew: Crew | None
+) -> tuple[Iterator[Any], Crew | None]:
+    """Go on within an epoch.
+
+    Args:
+        loader: The loader.
+        state: Where it was.
+        crew: The workers that were there before the epoch, None if they have started with it.
+
+    Returns:
+        The iterator and its workers.
+    """
+    done, ahead, ended = state['done'], state.get('ahead'), state.get('ended', False)
+    if ended and not ahead:
+        parts.restore_sampling(loader, state)
+        return iter(()), crew
+    if ahead is None or state['length'] != parts.length(loader):
+        ahead, ended = [], False
+    starting, known = crew is None, state.get('crew')
+    with parts.as_at(loader, state['start'], state):
+        if crew is None:
+            same = known is not None and state['workers'] == loader.num_workers
+            crew = Crew(loader, known['states'] if same else None)
+        iterator, indices = crew.hold(loader)
+        for _ in range(done + len(ahead) + ended):
+            next(indices, None)
+    # Those that had been drawn already: the generators may have been elsewhere by then.
+    crew.go_on(iterator, chain(ahead, indices), done, starting)
+    return iterator, crew

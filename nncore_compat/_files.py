@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
+from ._archive import check as check_file
 from ._logging import log
+from ._pickles import Refused
 from ._unfinished import aside, remove, sweep, temporary, unfinished
 
 __all__ = ['SaveError', 'point', 'replacing', 'sweep', 'temporary', 'write', 'write_folder']
@@ -225,7 +227,11 @@ class _Count:
 
 
 def _read_back(path: str) -> None:
-    torch.load(path, map_location='cpu', weights_only=False, mmap=True)
+    try:
+        with open(path, 'rb') as file:
+            check_file(file, trusted=True)
+    except Refused as error:
+        raise OSError(errno.EIO, f'read back, {error}') from error
 
 
 def _sync(folder: str) -> None:

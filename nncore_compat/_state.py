@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 from . import _stages
+from ._plain import described
 from .buffer import Buffer
+from .comm import is_main_process
+from .utils import save_checkpoint
 
 
 class State:
@@ -21,6 +24,8 @@ class State:
     data_loader: Any
     optimizer: torch.optim.Optimizer
     losses: dict[str, Any]
+    model: Any
+    trainer: Any
 
     _mode: str | None = None
     _factor_missed = False
@@ -48,6 +53,43 @@ class State:
     _max_stages: int
     _max_epochs: int
     _max_iters: int
+
+    def _metric(self, name: str, where: str) -> float:
+        """Return the latest value of a metric that callbacks could monitor."""
+        metrics = self.trainer.callback_metrics
+        if name not in metrics:
+            raise KeyError(
+                f'{where}: there is no metric {name!r} after the validation of epoch '
+                f'{self.epoch}. There are: {", ".join(sorted(metrics)) or "none"}'
+            )
+        return float(metrics[name])
+
+    def _save_checkpoint(
+        self,
+        path: str,
+        epoch: int,
+        *,
+        optimizer: bool = True,
+        then: Callable[[], None] | None = None,
+        failed: Callable[[OSError], None] | None = None,
+        background: bool = False,
+    ) -> None:
+        """Save what nncore saves, for all that is known in a Trainer that is not an engine's."""
+        if not is_main_process():
+            return
+        meta = {'epoch': epoch, 'iter': self.iter, 'stages': described(self.stages)}
+        try:
+            save_checkpoint(self.model, path, self.optimizer if optimizer else None, meta)
+            if then is not None:
+                then()
+        except OSError as error:
+            if failed is None:
+                raise
+            failed(error)
+
+    def _when_at_rest(self, action: Callable[[Any], None]) -> None:
+        """Do something when no hook or callback has a turn to come, or as soon as possible."""
+        action(self)
 
     def reset_states(self) -> None:
         """Go back to the first iteration, with an empty buffer."""

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
+import zipfile
 from difflib import get_close_matches
 from pickle import UnpicklingError
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import torch
 from torch.hub import load_state_dict_from_url
 
+from ._archive import OPT_IN, check
+from ._pickles import Refused
+from ._trees import check_tree
 from .comm import is_main_process, sync
 
 
@@ -27,7 +31,7 @@ def load_file(filename: str, map_location: Any, weights_only: bool) -> Any:
         RuntimeError: If the file is damaged, no checkpoint, or refused.
     """
     try:
-        return torch.load(filename, map_location=map_location, weights_only=weights_only)
+        return _load(filename, map_location, weights_only)
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -36,16 +40,30 @@ def load_file(filename: str, map_location: Any, weights_only: bool) -> Any:
         raise RuntimeError(f'cannot read checkpoint {filename!r}: {_reason(error)}') from error
 
 
+def _load(filename: str, map_location: Any, weights_only: bool) -> Any:
+    if filename.endswith('.safetensors'):
+        return torch.load(filename, map_location=map_location, weights_only=weights_only)
+    with open(filename, 'rb') as file:
+        check(file, trusted=not weights_only)
+        data = torch.load(file, map_location=map_location, weights_only=weights_only)
+    if weights_only:
+        check_tree(data)
+    return data
+
+
 def _reason(error: Exception) -> str:
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, IsADirectoryError):
+        return 'it is a folder'
+    if isinstance(error, PermissionError):
+        return 'there is no permission to read it'
     # Of torch's page of advice on weights_only, the sentence that tells what is wrong.
     cause = error.__context__ if isinstance(error, UnpicklingError) else None
     text = f'{type(error).__name__}: {cause or error}'
     found = re.search(r'unsupported global.* ([\w.]+)(?: was not| whose)', text, re.IGNORECASE)
     if found:
-        return (
-            f'it holds a Python object ({found[1]}), and loading that may run code. If you trust '
-            'the file: get_checkpoint(..., weights_only=False)'
-        )
+        return f'it holds a Python object ({found[1]}), and loading that may run code.{OPT_IN}'
     return text
 
 
@@ -71,14 +89,30 @@ def load_url(url: str, **kwargs: Any) -> Any:
 
 
 def _download(url: str, **kwargs: Any) -> Any:
+    folder = kwargs.get('model_dir') or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    path = os.path.join(folder, kwargs['file_name'])
     try:
-        return load_state_dict_from_url(url, **kwargs)
+        if not os.path.exists(path):
+            os.makedirs(folder, exist_ok=True)
+            named = re.search(r'-([a-f0-9]*)\.', kwargs['file_name'])
+            prefix = named[1] if named and kwargs.get('check_hash') else None
+            torch.hub.download_url_to_file(url, path, prefix, kwargs.get('progress', True))
+        if _is_packed(path):
+            return load_state_dict_from_url(url, **kwargs)
+        return _load(path, kwargs.get('map_location'), kwargs.get('weights_only', True))
     except Exception as error:
-        folder = kwargs.get('model_dir') or os.path.join(torch.hub.get_dir(), 'checkpoints')
         # Half a file would be found in the cache for ever.
         with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(folder, kwargs['file_name']))
+            os.remove(path)
         raise RuntimeError(f'cannot read checkpoint {url!r}: {_reason(error)}') from error
+
+
+def _is_packed(path: str) -> bool:
+    # torch.hub unpacks a zip file that holds a checkpoint.
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return len(archive.namelist()) == 1
 
 
 def load_torchvision(name: str, **kwargs: Any) -> Any:

@@ -464,18 +464,12 @@ class Engine(State):
         waits = isinstance(hook, OptimizerHook) and not hook.is_stepping(self)
         return self.model.no_sync() if waits or self._run.averages_gradients() else _DO_NOTHING
 
-    def _save_checkpoint(self, path: str, **kwargs: Any) -> None:
+    def _save_checkpoint(self, path: str, epoch: int, **kwargs: Any) -> None:
+        # The run knows the epoch, and more than that.
         self._run.save(path, **kwargs)
 
-    def _metric(self, name: str, where: str) -> float:
-        """Return the latest value of a metric that callbacks could monitor."""
-        metrics = self._run.trainer.callback_metrics
-        if name not in metrics:
-            raise KeyError(
-                f'{where}: there is no metric {name!r} after the validation of epoch '
-                f'{self.epoch}. There are: {", ".join(sorted(metrics)) or "none"}'
-            )
-        return float(metrics[name])
+    def _when_at_rest(self, action: Callable[[Any], None]) -> None:
+        self._at_rest.append(action)
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:

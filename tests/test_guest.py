@@ -17,7 +17,7 @@ from parity.compare import compare_runs
 from tiny import Net, Points, engine, stage
 from torch.utils.data import DataLoader
 
-from nncore_compat import Engine, Hook, as_callback
+from nncore_compat import CheckpointHook, Engine, Hook, as_callback
 from nncore_compat.hooks.base import HOOK_NAMES
 
 # Makes every script of nncore train in a Trainer with Lightning's own settings.
@@ -267,17 +267,39 @@ def test_the_engines_own_trainer(tmp_path):
     assert result(two) == expected
 
 
-def test_resumed(tmp_path):
-    build(tmp_path / 'first').launch()
-    one = build(tmp_path / 'second')
-    one.resume(str(tmp_path / 'first' / 'epoch_2.pth'))
-    trainer = user(tmp_path)
-    trainer.fit(one.lightning_module)
-    assert [call[:4] for call in one.hooks['Log'].calls[:2]] == [
-        ('before_launch', 1, 2, 6),
-        ('before_stage', 1, 2, 6),
-    ]
+@pytest.mark.parametrize('name', ['epoch_1.pth', 'epoch_2.pth', 'iter_5.pth'])
+@pytest.mark.parametrize('asked', ['trainer', 'engine'])
+def test_resumed(tmp_path, name, asked):
+    def make(folder):
+        one = build(tmp_path / folder)
+        one.register_hook(CheckpointHook(every_n_iters=1))
+        return one
+
+    make('first').launch()
+    path = str(tmp_path / 'first' / name)
+    torch.manual_seed(7)
+    one, trainer = make('second'), user(tmp_path)
+    if asked == 'trainer':
+        trainer.fit(one.lightning_module, ckpt_path=path)
+    else:
+        one.resume(path)
+        trainer.fit(one.lightning_module)
     assert (one.epoch, trainer.current_epoch, trainer.global_step) == (3, 3, 9)
+    whole, found = (
+        torch.load(tmp_path / folder / 'epoch_3.pth', weights_only=True)
+        for folder in ('first', 'second')
+    )
+    assert str(found['state_dict']) == str(whole['state_dict'])
+    torch.testing.assert_close(found['optimizer'], whole['optimizer'], rtol=0, atol=0)
+
+
+def test_weights_for_an_evaluation(tmp_path):
+    build(tmp_path / 'first').launch()
+    path = str(tmp_path / 'first' / 'epoch_2.pth')
+    one, trainer = build(tmp_path / 'second'), user(tmp_path)
+    trainer.test(one.lightning_module, ckpt_path=path, verbose=False)
+    saved = torch.load(path, weights_only=True)['state_dict']
+    assert str(one.model.state_dict()) == str(saved)
 
 
 @pytest.mark.parametrize(
@@ -311,9 +333,6 @@ def test_refused_runs(tmp_path):
         user(tmp_path, logger=False).fit(one.lightning_module, DataLoader(Points(), 4))
     trainer = user(tmp_path, logger=False)
     trainer.fit(one.lightning_module)
-    with pytest.raises(ValueError, match=r'engine\.resume'):
-        path = trainer.checkpoint_callback.best_model_path
-        user(tmp_path, logger=False).fit(one.lightning_module, ckpt_path=path)
     module = one.lightning_module
     one.launch()
     with pytest.raises(RuntimeError, match='anew for each run'):

@@ -3,6 +3,7 @@
 import inspect
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer import call
@@ -46,10 +47,21 @@ def test_names(tmp_path):
 def test_start_at(tmp_path):
     one = engine(tmp_path)
     one.launch()
-    private.start_at(one.trainer, epoch=5, iteration=70)
+    private.start_at(one.trainer, epoch=5, iteration=70, steps=35)
     assert one.trainer.current_epoch == 5
-    assert one.trainer.global_step == 70
+    assert one.trainer.global_step == 35
     assert one.trainer.fit_loop.total_batch_idx == 69
+
+
+def test_go_to(tmp_path):
+    one = engine(tmp_path)
+    one.launch()
+    loop = one.trainer.fit_loop
+    loop.setup_data()
+    loop._data_fetcher = _PrefetchDataFetcher()
+    private.go_to(one.trainer, 2)
+    assert loop.epoch_loop.batch_idx == 1 and private.batches_processed(one.trainer) == 2
+    assert 'fetched >= self.length' in inspect.getsource(_DataFetcher.__next__)
 
 
 def test_what_the_trainer_avoids_is_still_there():

@@ -211,7 +211,7 @@ def _damaged(name, tmp_path):
 @pytest.mark.parametrize('name', ['empty', 'text', 'half'])
 def test_damaged_files_are_named(name, tmp_path):
     path = _damaged(name, tmp_path)
-    with pytest.raises(RuntimeError, match=f"cannot read checkpoint '{path}': [A-Z]"):
+    with pytest.raises(RuntimeError, match=f"cannot read checkpoint '{path}': it is"):
         get_checkpoint(str(path))
 
 

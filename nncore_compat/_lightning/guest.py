@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import lightning
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .. import _evaluation, _phases
-from . import settings, strategy
+from . import checkpoint_io, settings, strategy
 from .arrangement import Arrangement
 from .precision import take_over
 from .private import UninterruptedTrainer
@@ -73,6 +74,7 @@ class Guest(Callback):
         # The engine's own Trainer still has those of its last launch.
         others = [one for one in callbacks if not isinstance(one, Segment)]
         self._set(trainer, 'callbacks', [self, *others])
+        self._set(trainer.strategy, 'load_checkpoint', self._load)
         if not fitting:
             self._set(run.module, 'evaluating', True)
             split = 'val' if trainer.validating else 'test'
@@ -86,6 +88,7 @@ class Guest(Callback):
         own = isinstance(trainer, UninterruptedTrainer)
         if not own and trainer.max_epochs not in (-1, DEFAULT_MAX_EPOCHS):
             run.module.max_epochs = trainer.max_epochs  # type: ignore[assignment]
+        checkpoint_io.prepare(trainer.strategy)
         self._set(trainer, 'num_sanity_val_steps', 0)
         self._set(trainer, 'check_val_every_n_epoch', settings.NEVER)
         # Enough to begin: the first segment tells how many there are, epoch by epoch.
@@ -101,15 +104,6 @@ class Guest(Callback):
         if run.binding:
             _phases.give_optimizer(engine)
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        if self.run.fitting:
-            raise ValueError(
-                'fit takes no ckpt_path beside engine.lightning_module: an engine resumes by '
-                'engine.resume(...), from a checkpoint of CheckpointHook'
-            )
-
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.train_dataloader is not self.run.module.views['train']:
             raise ValueError('fit takes no loaders beside engine.lightning_module: it has its own')
@@ -121,6 +115,24 @@ class Guest(Callback):
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
         self._leave()
+
+    def _load(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        """Have the engine read what ``ckpt_path`` names, and leave Lightning nothing to do."""
+        engine, module = self.run.engine, self.run.module
+        if self.run.fitting:
+            engine.resume(path)
+            self.trainer.fit_loop.max_epochs = engine.epoch + 1
+        else:
+            engine.load_checkpoint(path)
+        return {
+            'pytorch-lightning_version': lightning.__version__,
+            'epoch': engine.epoch,
+            'global_step': engine.iter,
+            'state_dict': module.state_dict(),
+            'callbacks': {},
+            'optimizer_states': [],
+            'lr_schedulers': [],
+        }
 
     def _agree_on_precision(self) -> None:
         run, plugin = self.run, self.trainer.strategy.precision_plugin

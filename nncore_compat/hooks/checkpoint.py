@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from .. import _files
+from .. import _files, comm
 from ..builder import HOOKS
-from ..comm import is_main_process, main_only
+from ..comm import main_only
 from ._checks import check_choice, check_count
 from .base import Hook
 
@@ -59,11 +59,14 @@ class CheckpointHook(Hook):
         self._every_n_iters = every_n_iters
         if every_n_iters is not None:
             check_count(every_n_iters, f'{where}.every_n_iters')
+            self.after_train_iter = self._after_train_iter  # type: ignore[method-assign]
         self._keep_last = keep_last
         if keep_last is not None:
             check_count(keep_last, f'{where}.keep_last')
         if save_best is not None and not isinstance(save_best, str):
             raise TypeError(f'{where}.save_best must be the name of a metric, got {save_best!r}')
+        if save_best is not None:
+            self.after_val_epoch = self._after_val_epoch  # type: ignore[method-assign]
         self._save_best = save_best
         self._best_mode = best_mode or ('min' if _is_low(save_best or '') else 'max')
         check_choice(self._best_mode, f'{where}.best_mode', ('max', 'min'))
@@ -91,35 +94,32 @@ class CheckpointHook(Hook):
         """Where the checkpoints go."""
         return os.path.expanduser(engine.work_dir if self._out is None else self._out)
 
-    def after_train_iter(self, engine: Any) -> None:
-        """Has a checkpoint saved when all hooks have had their turn, if it is time."""
-        every = self._every_n_iters
-        if every is None or not self.every_n_iters(engine, every):
-            return
-        # The end of an epoch is saved in a moment.
-        if not (self.last_iter_in_epoch(engine) and self._is_due(engine)):
-            engine._at_rest.append(self.save_now)
+    def _after_train_iter(self, engine: Any) -> None:
+        # When all hooks have had their turn. The end of an epoch is saved in a moment.
+        if self.every_n_iters(engine, self._every_n_iters or 0) and not (
+            self.last_iter_in_epoch(engine) and self._is_due(engine)
+        ):
+            engine._when_at_rest(self.save_now)
 
     def save_now(self, engine: Any) -> None:
         """Saves `iter_<n>.pth`; for when an iteration is over."""
-        self._save(engine, f'iter_{engine.iter}.pth')
+        self._save(engine, f'iter_{engine.iter}.pth', engine.epoch)
 
     def after_train_epoch(self, engine: Any) -> None:
         """Saves the checkpoint, when it is time."""
         due = self._is_due(engine)
         self._passed = None if due else engine.iter
         if due:
-            self._save(engine, f'epoch_{engine.epoch + 1}.pth')
+            self._save(engine, f'epoch_{engine.epoch + 1}.pth', engine.epoch + 1)
 
-    def after_val_epoch(self, engine: Any) -> None:
-        """Has a checkpoint saved when the results are known, if they are the best so far."""
-        if self._save_best is not None:
-            engine._at_rest.append(self._save_if_best)
+    def _after_val_epoch(self, engine: Any) -> None:
+        # When the results are known, of hooks that come later too.
+        engine._when_at_rest(self._save_if_best)
 
     def after_launch(self, engine: Any) -> None:
         """Saves the checkpoint that would have come later, when training was stopped."""
         if engine._stopped and self._passed == engine.iter:
-            self._save(engine, f'epoch_{engine.epoch}.pth')
+            self._save(engine, f'epoch_{engine.epoch}.pth', engine.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns which files there are, and the best value."""
@@ -141,13 +141,13 @@ class CheckpointHook(Hook):
         if better:
             self._best = value
             name = re.sub(r'[^\w.-]+', '_', f'best_{self._save_best}.pth')
-            self._save(engine, name, listed=False)
+            self._save(engine, name, engine.epoch, listed=False)
 
-    def _save(self, engine: Any, name: str, listed: bool = True) -> None:
+    def _save(self, engine: Any, name: str, epoch: int, listed: bool = True) -> None:
         # Every process has the list, though only one has the files.
         gone = self._listed(name) if listed else []
         path = os.path.join(self.folder(engine), name)
-        if is_main_process():
+        if comm.is_main_process():
             engine.logger.info(f'Saving checkpoint to {path}...')
         failed: Callable[[OSError], None] | None = None
         if self._goes_on:
@@ -164,6 +164,7 @@ class CheckpointHook(Hook):
 
         engine._save_checkpoint(
             path,
+            epoch,
             optimizer=self._save_optimizer,
             then=then,
             failed=failed,

@@ -13,6 +13,14 @@ SOURCES = original.sources()
 # What ours take beyond the documented parameters.
 EXTRAS = {
     'engine.Engine': ['trainer'],
+    'hooks.CheckpointHook': [
+        'every_n_iters',
+        'keep_last',
+        'save_best',
+        'best_mode',
+        'on_error',
+        'background',
+    ],
     'utils.load_checkpoint': ['warning'],
 }
 

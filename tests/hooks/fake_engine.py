@@ -67,7 +67,6 @@ class FakeEngine:
         self.clock = clock or Clock()
         self.mode = ''
         self._stopped = False
-        self._at_rest: list[Any] = []
         self.stage = self.epoch = self.iter = self.start_iter = 0
         self.losses: dict[str, Any] = {}
         self.optimizer: Any = None
@@ -130,14 +129,19 @@ class FakeEngine:
     def _clip_gradients(self, params: Any, cfg: Any) -> torch.Tensor:
         return torch.nn.utils.clip_grad_norm_(params, **cfg)
 
-    def _save_checkpoint(self, path: str, optimizer: bool, then: Any, **kwargs: Any) -> None:
+    def _when_at_rest(self, action: Any) -> None:
+        action(self)
+
+    def _save_checkpoint(
+        self, path: str, epoch: int, optimizer: bool, then: Any, **kwargs: Any
+    ) -> None:
         # What nncore has in a file; the rest is the real engine's to add.
         from nncore_compat._plain import described
         from nncore_compat.comm import is_main_process
         from nncore_compat.utils import save_checkpoint
 
         if is_main_process():
-            meta = {'epoch': self.epoch + 1, 'iter': self.iter, 'stages': described(self.stages)}
+            meta = {'epoch': epoch, 'iter': self.iter, 'stages': described(self.stages)}
             save_checkpoint(self.model, path, self.optimizer if optimizer else None, meta)
             then()
 

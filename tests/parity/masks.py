@@ -51,8 +51,13 @@ def mask_timings(metrics):
     }
 
 
+NNCORES = ('meta', 'state_dict', 'optimizer')
+
+
 def mask_meta(checkpoint):
-    """A checkpoint with the time of day of its making replaced, once seen to be well formed."""
+    """A checkpoint's part that is nncore's, without the time of day of its making."""
+    if isinstance(checkpoint, dict) and 'nncore_compat' in checkpoint:
+        checkpoint = {k: v for k, v in checkpoint.items() if k in NNCORES}
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     if isinstance(meta, dict) and re.fullmatch(STAMP, str(meta.get('create_time'))):
         return {**checkpoint, 'meta': {**meta, 'create_time': '<time>'}}
