@@ -22,9 +22,8 @@ WIDTH = 40
 def bar(done: int, total: int, different: int, seconds: float) -> str:
     """A line that shows how far it is."""
     full = WIDTH * done // total
-    return (
-        f'[{"#" * full}{"." * (WIDTH - full)}] {done}/{total}, {different} different, {seconds:.0f} s'
-    )
+    line = '#' * full + '.' * (WIDTH - full)
+    return f'[{line}] {done}/{total}, {different} different, {seconds:.0f} s'
 
 
 def table(verdicts: dict[Case, list[str]]) -> str:

@@ -11,8 +11,16 @@ WINDOW = 3
 
 # By position, the epoch (from 0) in which, or after which, a run is resumed.
 POSITIONS = {'inside': 0, 'boundary': 1, 'after': 2, 'last': 3}
-# By moment, how many batches of that epoch were done.
-MOMENTS = {'end': BATCHES, 'middle': 3, 'window': 5}
+# By moment, how many batches of that epoch were done. `middle` is between two optimizer steps,
+# `window` while gradients are accumulated; `end` is CheckpointHook's turn in after_train_epoch,
+# `validated` a callback's after the validation and `over` one's when the epoch ends.
+MOMENTS = {
+    'middle': 3,
+    'window': 5,
+    'end': BATCHES,
+    'validated': BATCHES,
+    'over': BATCHES,
+}
 OPTIMIZERS = ('sgd', 'adam')
 PRECISIONS = ('fp32', 'bf16', 'fp16')
 WORKERS = ('none', 'two', 'persistent')
@@ -58,8 +66,9 @@ class Case(NamedTuple):
     @property
     def file(self) -> str:
         """The checkpoint that it is resumed from."""
-        if self.moment == 'end':
-            return f'epoch_{POSITIONS[self.position] + 1}.pth'
+        names = {'end': 'epoch', 'validated': 'validated', 'over': 'over'}
+        if self.moment in names:
+            return f'{names[self.moment]}_{POSITIONS[self.position] + 1}.pth'
         return f'iter_{self.done}.pth'
 
 

@@ -7,104 +7,25 @@ One run is left alone; another one is killed by SIGKILL at random moments and st
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-import traceback
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import torch
-
 from parity.compare import compare_values
+
+from resume.life import LIMIT, Life
 from resume.runs import mask, rows
-from resume.status import BATCHES, STATUS
+from resume.status import BATCHES
 
-SCRIPT = Path(__file__).with_name('training.py')
 KINDS = {'s': 'start-up', 't': 'training', 'v': 'validation', 'e': 'the end', 'w': 'writing'}
-# Seconds without any progress after which a run counts as hanging.
-LIMIT = 60
-
-
-class Life:
-    """A process that runs the script, from its start to its end."""
-
-    def __init__(self, folder: Path, epochs: int, real: bool) -> None:
-        self.folder = folder
-        self.status = folder.parent / f'{folder.name}.status'
-        self.status.write_bytes(STATUS.pack(b's', 0))
-        self.begun = time.monotonic()
-        argv = ['--resume', 'auto', str(SCRIPT), str(folder), str(epochs)]
-        log = os.open(f'{folder}.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        if real:
-            self.pid = subprocess.Popen(
-                [sys.executable, '-m', 'nncore_compat', *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            ).pid
-        else:
-            self.pid = os.fork()
-            if self.pid == 0:
-                _live(argv, log)
-        os.close(log)
-
-    def look(self) -> tuple[str, int]:
-        """What it does, and in which iteration it is."""
-        what, iteration = STATUS.unpack(self.status.read_bytes())
-        return what.decode(), iteration
-
-    def ended(self, seconds: float, until: str | None = None) -> int | None:
-        """Wait; return the exit status if it ends meanwhile.
-
-        Args:
-            seconds: How long.
-            until: Wait no longer than this is no more what it does.
-        """
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and (until is None or self.look()[0] == until):
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.001)
-        return None
-
-    def kill(self) -> None:
-        """Kill it, and then the workers of its loaders."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-
-
-def _live(argv: list[str], log: int) -> None:
-    """Be a process that was started by a command line, but for the time that imports take."""
-    code = 1
-    try:
-        os.setsid()
-        for stream in (1, 2):
-            os.dup2(log, stream)
-        from nncore_compat.__main__ import main
-
-        sys.argv = ['nncore_compat', *argv]
-        main(argv)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 class Killing:
@@ -146,6 +67,8 @@ class Killing:
                 # As much progress as leaves something to do for the lives to come.
                 span = 1.4 * max(iters, 1) / kills_left * pace
                 code = life.ended(self.random.uniform(0, span))
+                if code is None and self.random.random() < 0.3:
+                    code = self._await_writing(life)
         if code is not None:
             self.problems.append(f'life {self.starts} ended with exit status {code}')
             return False
@@ -153,6 +76,16 @@ class Killing:
         life.kill()
         self._check_files(what)
         return True
+
+    def _await_writing(self, life: Life) -> int | None:
+        end = time.monotonic() + LIMIT
+        while time.monotonic() < end:
+            code = life.ended(0.002)
+            if code is not None:
+                return code
+            if self._partial_files() - self._partial:
+                return life.ended(self.random.uniform(0, 0.03))
+        return None
 
     def spoil(self) -> None:
         """Cut the newest checkpoint short, as a disk may."""
@@ -246,7 +179,9 @@ def kill_run(folder: Path, kills: int, real: int, spoil: float, seed: int) -> di
     return {
         'iterations': 2 * epochs * BATCHES,
         'seconds per iteration': round(pace, 3),
-        'MB per checkpoint': round(max(p.stat().st_size for p in killed.folder.glob('*.pth')) / 1e6),
+        'MB per checkpoint': round(
+            max(p.stat().st_size for p in killed.folder.glob('*.pth')) / 1e6
+        ),
         'kills': killed.hits.total(),
         'hits': {KINDS[key]: count for key, count in sorted(killed.hits.items())},
         'starts': killed.starts,
@@ -269,7 +204,7 @@ def main() -> int:
     parser.add_argument('--folder', help='where the files go, and stay')
     args = parser.parse_args()
     # Imported once, here; children that are forked have it.
-    import lightning.pytorch
+    import lightning.pytorch  # noqa: F401
     import torch._dynamo
 
     import nncore_compat.engine  # noqa: F401

@@ -18,6 +18,8 @@ from nncore_compat.comm import get_dist_info
 from resume.cases import BATCHES, EPOCHS, Config
 
 BATCH_SIZE = 4
+# Lightning has this callback since 2.6.
+AVERAGES = hasattr(callbacks, 'EMAWeightAveraging')
 _numbers = itertools.count()
 
 
@@ -114,7 +116,8 @@ class Trace(Hook):
 
     def after_train_iter(self, engine):
         group = engine.optimizer.param_groups[0]
-        row = {'iter': engine.iter, 'optimizer': type(engine.optimizer).__name__, 'lr': group['lr']}
+        row = {'mode': 'train', 'epoch': engine.epoch + 1, 'iter': engine.iter_in_epoch + 1}
+        row.update(lr=group['lr'], optimizer=type(engine.optimizer).__name__)
         for key in ('loss', '_seen', 'grad_norm', 'scale'):
             values = engine.buffer.get(key)
             row[key] = float(values[-1]) if values else None
@@ -122,11 +125,28 @@ class Trace(Hook):
         self.rows.append(row)
 
     def after_val_epoch(self, engine):
-        row = {'validated': engine.epoch, 'stage': engine.stage}
+        row = {'mode': 'val', 'epoch': engine.epoch, 'stage': engine.stage}
         for key in ('loss', 'error', 'best_error', '_seen'):
             values = engine.buffer.get(key)
             row[key] = float(values[-1]) if values else None
         self.rows.append(row)
+
+
+class Saver(callbacks.Checkpoint):
+    """Saves when the validation is over, and when the epoch is; without a folder it does not."""
+
+    def __init__(self, folder=None) -> None:
+        self.folder = folder
+
+    def on_validation_end(self, trainer, pl_module):
+        self._save(trainer, 'validated')
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self._save(trainer, 'over')
+
+    def _save(self, trainer, name):
+        if self.folder is not None:
+            trainer.save_checkpoint(f'{self.folder}/{name}_{trainer.current_epoch + 1}.pth')
 
 
 def unwrap(model):
@@ -192,8 +212,9 @@ def hooks(config: Config, **checkpoints) -> list:
         {'type': 'CheckpointHook', **checkpoints},
         {'type': 'EvalHook', 'high_keys': ['error']},
         {'type': 'EventWriterHook', 'interval': 2, 'writers': ['JSONWriter']},
-        callbacks.EMAWeightAveraging(decay=0.9),
+        *([callbacks.EMAWeightAveraging(decay=0.9)] if AVERAGES else []),
         callbacks.EarlyStopping('val_loss', mode='max', patience=100),
+        Saver(),
     ]
 
 

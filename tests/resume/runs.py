@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import shutil
@@ -11,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from parity.compare import compare_values
 
 from nncore_compat import Hook
 from nncore_compat.comm import all_gather, is_distributed, is_main_process, sync
-from parity.compare import compare_values
 from resume.cases import BATCHES, EPOCHS, Case, by_config
-from resume.controls import CONTROLS
+from resume.controls import lacking
 from resume.project import build, close
 
 # What the clock has a say in.
@@ -41,14 +40,15 @@ def differences(
     for config, group in by_config(list(cases)).items():
         whole = folder / str(config)
         engine = build(config, whole, SEEDS['reference'], every_n_iters=1)
+        engine.hooks['Saver'].folder = whole
         expected = finish(engine)
         for case in group:
             resumed = folder / str(case)
             engine = build(config, resumed, SEEDS['resumed'])
-            with CONTROLS[control]() if control else contextlib.nullcontext():
-                engine.resume(str(whole / case.file))
-                got = finish(engine)
-            found = list(compare_ends(expected, got, case.done))
+            path = str(whole / case.file)
+            engine.resume(lacking(path, control) if control else path)
+            got = finish(engine)
+            found = list(compare_ends(expected, got, case))
             if is_main_process():
                 found += compare_files(whole, resumed, case)
             if is_distributed():
@@ -67,12 +67,11 @@ def finish(engine) -> dict:
     """Train to the end, and tell all that is left in memory."""
     engine.logger.setLevel('ERROR')
     engine.launch()
-    averages = engine.hooks['EMAWeightAveraging']
     end = {
         'trace': engine.hooks['Trace'].rows,
         'counters': {'stage': engine.stage, 'epoch': engine.epoch, 'iter': engine.iter},
         'weights': copied(engine.model.state_dict()),
-        'averages': copied(averages._average_model.state_dict()),
+        'averages': averages(engine),
         'optimizer': copied(engine.optimizer.state_dict()),
         'scaler': engine.hooks['OptimizerHook'].scaler.state_dict(),
         'random': [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()],
@@ -93,6 +92,12 @@ def finish(engine) -> dict:
     return end
 
 
+def averages(engine) -> dict | None:
+    """The weights that a callback has averaged."""
+    callback = engine.hooks.get('EMAWeightAveraging')
+    return callback and copied(callback._average_model.state_dict())
+
+
 def copied(value):
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
@@ -101,16 +106,13 @@ def copied(value):
     return value
 
 
-def compare_ends(expected: dict, got: dict, done: int) -> Iterator[str]:
+def compare_ends(expected: dict, got: dict, case: Case) -> Iterator[str]:
     """Yield differences between two runs; of the trace only the first one, which says most."""
     expected, got = dict(expected), dict(got)
-    rows, others = expected.pop('trace'), got.pop('trace')
-    rows = rows[len(rows) - len(others) :]
-    if rows and rows[0].get('iter', done) != done:
-        yield f'trace: it goes on with {rows[0]} after {done} iterations'
-    if not rows and done < expected['counters']['iter']:
-        yield f'trace: nothing after iteration {done}'
-    for row, other in zip(rows, others, strict=False):
+    lines = [row for row in expected.pop('trace') if later(row, case)], got.pop('trace')
+    if len(lines[0]) != len(lines[1]):
+        yield f'trace: {len(lines[1])} rows instead of {len(lines[0])}'
+    for row, other in zip(*lines, strict=False):
         found = list(compare_values(row, other))
         if found:
             yield f'trace, first at {row}: {"; ".join(found)}'
@@ -146,10 +148,11 @@ def compare_files(whole: Path, resumed: Path, case: Case) -> Iterator[str]:
 
 
 def later(row: dict, case: Case) -> bool:
-    """Whether a line of metrics.json belongs to what comes after the moment of resumption."""
-    if row['mode'] == 'val':
-        return row['epoch'] * BATCHES >= case.done
-    return (row['epoch'] - 1) * BATCHES + row['iter'] > case.done
+    """Whether a row, of the trace or of metrics.json, comes after the moment of resumption."""
+    if row['mode'] == 'train':
+        return (row['epoch'] - 1) * BATCHES + row['iter'] > case.done
+    done = row['epoch'] * BATCHES
+    return done > case.done or (done == case.done and case.moment == 'end')
 
 
 def rows(path: Path) -> list[dict]:

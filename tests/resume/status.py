@@ -31,5 +31,8 @@ class Status(Hook):
     def before_val_epoch(self, engine):
         self._write(b'v', engine)
 
+    def after_val_epoch(self, engine):
+        self._write(b't', engine)
+
     def after_launch(self, engine):
         self._write(b'e', engine)

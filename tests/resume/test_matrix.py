@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from resume.cases import AXES, MATRIX, Case, by_config, reduced
+from resume.cases import AXES, MATRIX, by_config, reduced
 from resume.controls import CONTROLS
 from resume.matrix import results
 
@@ -21,7 +21,7 @@ def different(cases, folder, control=None):
 
 
 def test_the_reduced_matrix_has_all_triples():
-    assert len(MATRIX) == len(set(MATRIX)) == 432
+    assert len(MATRIX) == len(set(MATRIX)) == 720
     for a, b, c in itertools.combinations(range(len(AXES)), 3):
         seen = {(case[a], case[b], case[c]) for case in REDUCED}
         assert seen == set(itertools.product(AXES[a], AXES[b], AXES[c]))
@@ -38,14 +38,10 @@ def test_two_processes(tmp_path):
 
 @pytest.mark.parametrize('control', CONTROLS)
 def test_what_is_not_restored_is_noticed(control, tmp_path):
-    """The comparison can fail: a resumption that leaves something out is found."""
-    assert different([CONTROLS[control].case], tmp_path, control)
-
-
-def test_it_is_noticed_in_two_processes(tmp_path):
-    case = Case('inside', 'middle', 'sgd', 'fp32', 'none', 2)
-    (found,) = different([case], tmp_path, 'random').values()
-    assert {text[:6] for text in found} == {'rank 0', 'rank 1'}
+    """The comparison can fail: whatever a checkpoint lacks, the end is another one."""
+    case, _, seen = CONTROLS[control]
+    found = different([case], tmp_path, control)
+    assert any(seen in text for text in found[str(case)])
 
 
 @pytest.mark.whole_matrix

@@ -15,6 +15,7 @@ CONFIG = Config('adam', 'fp32', 'two', processes=1, interval=3)
 # As many numbers, so that a checkpoint takes a while to be written.
 BALLAST = 5_000_000
 
+
 def main():
     folder, epochs = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
