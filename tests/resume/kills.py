@@ -175,6 +175,9 @@ def kill_run(folder: Path, kills: int, real: int, spoil: float, seed: int) -> di
     if code != 0:
         killed.problems.append(f'the last life ended with exit status {code}')
     killed.leftovers += [f'{name} at the end' for name, _ in killed._partial_files()]
+    log = Path(f'{killed.folder}.log').read_text(errors='replace')
+    if log.count('Passing over') < len(killed.spoilt):
+        killed.problems.append('a file that was damaged by hand was not spoken of')
     found = final_differences(whole.folder, killed.folder, epochs) if code == 0 else []
     return {
         'iterations': 2 * epochs * BATCHES,
@@ -187,6 +190,7 @@ def kill_run(folder: Path, kills: int, real: int, spoil: float, seed: int) -> di
         'starts': killed.starts,
         'damaged files': killed.torn,
         'damaged by hand': len(killed.spoilt),
+        'passed over': log.count('Passing over'),
         'leftovers': killed.leftovers,
         'problems': killed.problems,
         'differences': found,

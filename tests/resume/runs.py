@@ -20,6 +20,8 @@ from resume.project import build, close
 
 # What the clock has a say in.
 TIMES = ('time', 'data_time', '_iter_time', '_data_time', '_train_time', '_val_time', '_total_time')
+# Hooks that keep in mind which files there are, of what size, in the folder of their run.
+OWN_FILES = ('CheckpointHook', 'EventWriterHook')
 SEEDS = {'reference': 1, 'resumed': 2}
 SHOWN = 8
 
@@ -40,11 +42,13 @@ def differences(
     for config, group in by_config(list(cases)).items():
         whole = folder / str(config)
         engine = build(config, whole, SEEDS['reference'], every_n_iters=1)
+        engine.logger.setLevel('ERROR')
         engine.hooks['Saver'].folder = whole
         expected = finish(engine)
         for case in group:
             resumed = folder / str(case)
             engine = build(config, resumed, SEEDS['resumed'])
+            engine.logger.setLevel('ERROR')
             path = str(whole / case.file)
             engine.resume(lacking(path, control) if control else path)
             got = finish(engine)
@@ -65,7 +69,6 @@ def differences(
 
 def finish(engine) -> dict:
     """Train to the end, and tell all that is left in memory."""
-    engine.logger.setLevel('ERROR')
     engine.launch()
     end = {
         'trace': engine.hooks['Trace'].rows,
@@ -85,7 +88,7 @@ def finish(engine) -> dict:
         'hooks': {
             name: hook.state_dict()
             for name, hook in engine.hooks.items()
-            if isinstance(hook, Hook) and hasattr(hook, 'state_dict') and name != 'CheckpointHook'
+            if isinstance(hook, Hook) and hasattr(hook, 'state_dict') and name not in OWN_FILES
         },
     }
     close(engine)
@@ -164,12 +167,11 @@ def rows(path: Path) -> list[dict]:
 
 
 def mask(checkpoint: dict) -> dict:
-    """A checkpoint without what the clock says."""
+    """A checkpoint without what the clock says, and without the names of files."""
     checkpoint['meta'].pop('create_time')
     # What Lightning counted in the validation before, until the next one begins.
     checkpoint['loops']['fit_loop'].pop('epoch_loop.val_loop.batch_progress')
     for rank in checkpoint['nncore_compat']['ranks']:
         rank['buffer'] = {k: v for k, v in rank['buffer'].items() if k not in TIMES}
-        for name in ('TimerHook', 'CheckpointHook'):
-            rank['hooks'].pop(name, None)
+        rank['hooks'] = {k: v for k, v in rank['hooks'].items() if k not in OWN_FILES}
     return checkpoint
