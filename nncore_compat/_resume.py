@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import _phases, _plain, _snapshot, _stages
+from . import _phases, _plain, _snapshot, _stages, quirks
 from ._errors import located
 from .utils import get_checkpoint
 
@@ -44,7 +44,9 @@ def resume(
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
         checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
     _check(checkpoint, name)
-    meta, section = checkpoint['meta'], checkpoint.get(_snapshot.KEY) if exact else None
+    meta, section = checkpoint['meta'], None
+    if exact and not quirks.active('inexact-resume'):
+        section = checkpoint.get(_snapshot.KEY)
 
     stages = _plain.described(engine.stages)
     if stages != meta['stages']:
@@ -74,6 +76,8 @@ def resume(
     engine._resume_options = kwargs
     engine._stage, engine._epoch = stage, meta['epoch']
     engine._iter = engine._start_iter = meta['iter']
+    if section:
+        quirks.met('inexact-resume', engine.logger, 'going on exactly where the run had stopped')
     engine.logger.info(
         f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'
