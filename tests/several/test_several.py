@@ -79,7 +79,13 @@ def test_strategies(strategies, name, kind):
 def test_launchers_that_copy_the_process(tmp_path):
     done = run([*RUNNER, HERE / 'spawned.py', tmp_path])
     assert done.returncode == 0, done.output[-3000:]
-    for method, found in torch.load(tmp_path / 'found.pt').items():
+    outcome = torch.load(tmp_path / 'found.pt')
+    again = outcome.pop('again')
+    assert again['by hand'] < 2e-6 and again['start'] == 9
+    assert len(again['logs']) == 1
+    assert again['log'].count('Epoch [') == 4
+    assert again['log'].endswith('after the launch\n')
+    for method, found in outcome.items():
         assert found['by hand'] < 2e-6, method
         assert found['counters'] == [2, 4, 12, 12]
         assert (found['optimizer'], found['steps']) == ('Adam', {6})
