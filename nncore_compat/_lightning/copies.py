@@ -62,6 +62,7 @@ def _work(engine: Engine, eval: bool | str, file: str) -> None:
         'optimizer': None,
         'hooks': {name: one.state_dict() for name, one in _with_state(engine)},
         'metrics': dict(engine._run.trainer.callback_metrics),
+        'log': engine._log_file,
     }
     optimizer = getattr(engine, 'optimizer', None)
     if optimizer is not None:
@@ -90,6 +91,8 @@ def _with_state(engine: Engine) -> list[tuple[str, Any]]:
 
 def _take_over(engine: Engine, outcome: dict[str, Any]) -> None:
     engine.model.load_state_dict(outcome['weights'])
+    if outcome['log'] != engine._log_file:
+        engine._go_on_in_log(outcome['log'])
     for name, value in outcome['counters'].items():
         setattr(engine, name, value)
     engine.buffer.clear()
