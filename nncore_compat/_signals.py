@@ -6,27 +6,17 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from . import _agreement, comm
+from . import _agreement, _handlers, _shield, comm
 from .hooks import CheckpointHook
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-# SIGUSR1 is how Slurm and others announce the end of a job's time. Whatever has started the run,
-# one that nobody handles would kill it.
-SIGNALS = [
-    getattr(signal, name) for name in ('SIGTERM', 'SIGINT', 'SIGUSR1') if hasattr(signal, name)
-]
-WARNING = getattr(signal, 'SIGUSR1', None)
-
-# One Ctrl-C or scancel may come twice: from the terminal or Slurm, and handed on by a launcher.
-SAME = 1.0
 # How long the main thread has to end the process at a second signal, and a thread to end itself.
 PATIENCE = 1.0
 # How long processes wait for each other.
@@ -54,7 +44,7 @@ class StopRequests:
         self._settled = threading.Event()
         self._handlers: dict[int, Any] = {}
         self._old_fd: int | None = None
-        self._count = _Count()
+        self._count = _handlers.Count()
         self._thread: threading.Thread | None = None
         self._over = False
 
@@ -64,7 +54,7 @@ class StopRequests:
         Args:
             engine: Its ``iter`` is the number of iterations that are done.
         """
-        if not any(isinstance(hook, CheckpointHook) for hook in engine.hooks.values()):
+        if checkpoint_hook(engine) is None:
             return
         self._engine = engine
         if comm.get_world_size() > 1:
@@ -75,7 +65,7 @@ class StopRequests:
                     f'is {os.environ.get("MASTER_ADDR")!r}): signals end them without a checkpoint'
                 )
                 return
-        self._handlers = _free_signals()
+        self._handlers = _handlers.free()
         if self._handlers or self._agreement is not None:
             self._receiver, self._sender = socket.socketpair()
             self._sender.setblocking(False)
@@ -83,6 +73,7 @@ class StopRequests:
             self._thread.start()
         if self._handlers:
             self._take_over()
+            _shield.put_on(engine.data_loaders, self._handlers)
 
     def due(self, iterations: int) -> int | None:
         """Tell whether the run is to stop here.
@@ -98,9 +89,19 @@ class StopRequests:
         """
         return self._decide(iterations) if self._asked else None
 
+    def due_alone(self) -> int | None:
+        """Tell whether the run may stop anywhere, as there is no other process.
+
+        Returns:
+            The signal, or None.
+        """
+        return self._signum if self._asked and self._agreement is None else None
+
     def end(self) -> None:
         """Give the handlers back, and stop listening."""
         self._give_back()
+        if self._engine is not None:
+            _shield.take_off(self._engine.data_loaders)
         if self._thread is not None:
             self._over = True
             self._sender.send(b'\0')
@@ -168,7 +169,7 @@ class StopRequests:
     def _watch(self) -> None:
         agreement, logger = self._agreement, self._engine.logger
         links = [] if agreement is None else agreement.links
-        count, said = _Count(), False
+        count, said = _handlers.Count(), False
         while not self._over:
             ready, _, _ = select.select([self._receiver, *links], [], [])
             if self._receiver in ready:
@@ -206,31 +207,10 @@ class StopRequests:
         os._exit(128 + signum)
 
 
-class _Count:
-    """Tells a second signal from the first one."""
-
-    def __init__(self) -> None:
-        self.first: int | None = None
-        self._since = 0.0
-
-    def is_second(self, signum: int) -> bool:
-        now = time.monotonic()
-        # Slurm ends with SIGTERM what it has warned with SIGUSR1: there is time left to save.
-        if self.first is None or self.first == WARNING != signum:
-            self.first, self._since = signum, now
-            return False
-        return now - self._since >= SAME
-
-
-def _free_signals() -> dict[int, Any]:
-    """Return the signals that nobody handles, and the handlers that Python has for them."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    # Whoever sits at the prompt wants to have it back.
-    signals = [one for one in SIGNALS if one != signal.SIGINT or not hasattr(sys, 'ps1')]
-    handlers = {signum: signal.getsignal(signum) for signum in signals}
-    defaults = (signal.SIG_DFL, signal.default_int_handler)
-    return {signum: handler for signum, handler in handlers.items() if handler in defaults}
+def checkpoint_hook(engine: Engine) -> Any:
+    """Return the hook that saves when the run is to stop, None if there is no such."""
+    hooks = [hook for hook in engine.hooks.values() if isinstance(hook, CheckpointHook)]
+    return hooks[0] if hooks else None
 
 
 def _name(signum: int | None) -> str:

@@ -29,7 +29,10 @@ def run(seed, rank, size):
     own = random.Random(seed * 100 + rank)
 
     engine = SimpleNamespace(
-        iter=1000, hooks={'CheckpointHook': CheckpointHook()}, logger=logging.getLogger('apart')
+        iter=1000,
+        data_loaders={},
+        hooks={'CheckpointHook': CheckpointHook()},
+        logger=logging.getLogger('apart'),
     )
     stop = StopRequests()
     stop.begin(engine)
