@@ -80,6 +80,8 @@ class CheckpointHook(Hook):
         self._best: float | None = None
         # Names of the files that are there, the newest last.
         self._kept: list[str] = []
+        # The iteration of the newest file that is safe.
+        self._safe: int | None = None
 
     @property
     def monitors(self) -> str | None:
@@ -106,6 +108,10 @@ class CheckpointHook(Hook):
     def save_now(self, engine: Any) -> None:
         """Saves `iter_<n>.pth`; for when an iteration is over."""
         self._save(engine, f'iter_{engine.iter}.pth', engine.epoch)
+
+    def has_saved(self, engine: Any) -> bool:
+        """Whether nothing was trained since the newest file; known in the main process only."""
+        return self._safe == engine.iter
 
     def after_train_epoch(self, engine: Any) -> None:
         """Saves the checkpoint, when it is time."""
@@ -158,7 +164,10 @@ class CheckpointHook(Hook):
             def failed(error: OSError) -> None:
                 engine.logger.warning(f'{error} Training goes on without it.')
 
+        iteration = engine.iter
+
         def then() -> None:
+            self._safe = iteration
             folder = os.path.dirname(path)
             if self._create_symlink and listed:
                 _files.point(os.path.join(folder, 'latest.pth'), name)
