@@ -167,7 +167,7 @@ def _iteration(engine: Engine, path: str) -> int | None:
     """Return the iteration that a checkpoint was saved at; None if it cannot be resumed from."""
     try:
         checkpoint = get_checkpoint(path, map_location='cpu')
-        _resume._check(checkpoint, path)
+        _resume.readable(checkpoint, path)
     except (OSError, RuntimeError, KeyError) as error:
         reason = error.args[0] if isinstance(error, KeyError) else error
         engine.logger.warning(f'Passing over {path}: {reason}')

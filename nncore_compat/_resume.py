@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import _content, _formats, _phases, _plain, _snapshot, _stages, quirks
@@ -40,7 +41,10 @@ def resume(
         name = os.fspath(source)
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
         checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
-    checkpoint = _read(engine, checkpoint, name)
+    given, model = checkpoint, getattr(engine.model, 'module', engine.model)
+    checkpoint = readable(given, name, model.state_dict())
+    if checkpoint is not given and _formats.position(given, name).batches_done:
+        engine.logger.warning(f'{name} was saved within an epoch, which begins anew')
     meta, section = checkpoint['meta'], None
     if exact and not quirks.active('inexact-resume'):
         section = checkpoint.get(_snapshot.KEY)
@@ -85,17 +89,20 @@ def resume(
     )
 
 
-def _read(engine: Engine, checkpoint: Any, name: str) -> dict[str, Any]:
-    """Return a checkpoint of whatever origin in the form of ours or of nncore's."""
-    model = getattr(engine.model, 'module', engine.model)
-    read = _formats.training(checkpoint, model.state_dict(), name)
+def readable(checkpoint: Any, name: str, weights: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return a training checkpoint of whatever origin in the form of ours or of nncore's.
+
+    Args:
+        checkpoint: The checkpoint.
+        name: What to call it.
+        weights: The names of the model's weights.
+
+    Raises:
+        KeyError: It has no optimizer.
+        RuntimeError: It is no checkpoint of a training run.
+    """
+    read = _formats.training(checkpoint, weights, name)
     if _formats.kind(checkpoint) == 'ours':
         read = checkpoint
-    else:
-        done = _formats.position(checkpoint, name).batches_done
-        if done:
-            engine.logger.warning(
-                f'{name} was saved after {done} batches of an epoch, which begins anew'
-            )
     _content.check(read, name)
     return read

@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,12 +284,12 @@ def test_what_was_used_is_not_loaded_again(workers):
     def make():
         return loader(shuffle=True, **WORKERS[workers])
 
-    seen, checkpoint = interrupted(make, 1, 4)
+    _, checkpoint = interrupted(make, 1, 4)
     data = restored(make, checkpoint)
     assert len(list(_batches.batches(data))) == 2
     assert int(data.dataset.loaded) == 22 - 4 * 4
     # Of a finished epoch nothing is left, and no worker is started for that.
-    seen, checkpoint = interrupted(make, 1, 6)
+    _, checkpoint = interrupted(make, 1, 6)
     data = restored(make, checkpoint)
     assert list(_batches.batches(data)) == []
     assert int(data.dataset.loaded) == 0
@@ -469,5 +470,5 @@ def test_torch_has_the_private_names():
     iterator = iter(CASES['shuffled-2']())
     for name in ('_sampler_iter', '_worker_queue_idx_cycle', '_try_put_index'):
         assert hasattr(iterator, name)
-        assert name in open(_crew.__file__).read()
+        assert name in Path(_crew.__file__).read_text()
     assert hasattr(CASES['shuffled-0'](), '_iterator') and DataLoader._get_iterator
