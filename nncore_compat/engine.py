@@ -271,15 +271,22 @@ class Engine(State):
         self.logger.info(f'Loaded checkpoint{source}')
 
     def resume(self, checkpoint: dict | str | os.PathLike[str], **kwargs: Any) -> None:
-        """Go on where a checkpoint was saved: weights, counters and optimizer.
+        """Go on where a checkpoint was saved.
+
+        From a file of ours the next launch goes on exactly as the run that was interrupted, in the
+        middle of an epoch too: with its random numbers, the states of hooks and callbacks, the
+        buffer and the data that are still to come. A file of nncore's brings weights, optimizer
+        and counters, and training begins with the next epoch; so does one of Lightning's own.
 
         Args:
             checkpoint: A dict, a file name or a URL.
-            **kwargs: ``strict``, ``warning``, ``keys`` of ``utils.load_checkpoint``.
+            **kwargs: ``exact=False`` to go on as from a file of nncore's; ``weights_only`` of
+                ``utils.get_checkpoint``; ``strict``, ``warning``, ``keys`` of
+                ``utils.load_checkpoint``.
 
         Raises:
             FileNotFoundError: There is no such file.
-            RuntimeError: It is no checkpoint of a training run.
+            RuntimeError: It is no checkpoint of a training run, or what is in it cannot be.
             KeyError: It has no optimizer.
         """
         _resume.resume(self, checkpoint, **kwargs)
