@@ -53,3 +53,11 @@ def set_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states['cuda'].cpu())
     if 'mps' in states and torch.backends.mps.is_available():
         torch.mps.set_rng_state(states['mps'].cpu())
+
+
+def check(states: dict[str, Any]) -> None:
+    """Try states of :func:`get_states` out on generators that nobody uses; any error is raised."""
+    random.Random().setstate(states['python'])
+    name, keys, *rest = states['numpy']
+    np.random.RandomState().set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.Generator().set_state(states['torch'].cpu())

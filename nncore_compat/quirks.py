@@ -27,6 +27,10 @@ QUIRKS = {
     'eval-interval': (
         'EvalHook(interval=n) evaluates one epoch early (after epochs n-1, 2n-1, ...)'
     ),
+    'inexact-resume': (
+        'a resumed run begins with the epoch after the checkpoint, with an empty buffer, new '
+        'hooks and whatever random numbers come next, without the validation that was due'
+    ),
     'single-loader': 'Engine(model, loader) iterates a bare loader once before training',
 }
 

@@ -19,6 +19,7 @@ QUIRKS = {
     'skip-stage-end-validation': 'stage_end_validation',
     'validation-offset': 'validation_offset',
     'eval-interval': 'eval_interval',
+    'inexact-resume': 'inexact_resume',
     'single-loader': 'single_loader',
 }
 
@@ -103,6 +104,11 @@ def test_hook_defaults_documented(rows):
             expected += [['before_iter', mode, now], ['after_iter', mode, now]] * batches
             expected += [['after_epoch', mode, now]]
     assert ours == expected
+
+
+def test_inexact_resume_documented(rows):
+    reference, ours = rows('inexact_resume')
+    assert ours['resumed'] == ours['whole'] == reference['whole']
 
 
 def test_stage_end_validation_documented(rows):

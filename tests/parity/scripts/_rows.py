@@ -128,6 +128,18 @@ def eval_interval():
     return rows
 
 
+def inexact_resume():
+    """The weights of a run, and those of one that goes on after its first epoch."""
+    seed()
+    whole = make(stage(2), work_dir='whole', logger='whole')
+    whole.launch()
+    seed(5)
+    engine = make(stage(2), work_dir='run', logger='run')
+    engine.resume('whole/epoch_1.pth')
+    engine.launch()
+    return dict(whole=digest(whole.model.state_dict()), resumed=digest(engine.model.state_dict()))
+
+
 def single_loader():
     """Whether building an engine from a bare loader draws random numbers."""
     seed()
