@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -441,7 +442,7 @@ class Failing(Noisy):
         return super().__getitem__(index)
 
 
-@pytest.mark.parametrize('workers', WORKERS)
+@pytest.mark.parametrize('workers', ['0', '2'])
 def test_errors_of_the_data_set(workers):
     data = loader(Failing(), **WORKERS[workers])
     iterator = _batches.batches(data)
@@ -468,7 +469,8 @@ def test_parts_are_lent_only():
 
 def test_torch_has_the_private_names():
     iterator = iter(CASES['shuffled-2']())
+    source = Path(_crew.__file__).read_text()
     for name in ('_sampler_iter', '_worker_queue_idx_cycle', '_try_put_index'):
         assert hasattr(iterator, name)
-        assert name in open(_crew.__file__).read()
+        assert name in source
     assert hasattr(CASES['shuffled-0'](), '_iterator') and DataLoader._get_iterator
