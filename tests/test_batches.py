@@ -20,6 +20,7 @@ from torch.utils.data import (
     Dataset,
     DistributedSampler,
     IterableDataset,
+    RandomSampler,
     Sampler,
     WeightedRandomSampler,
     get_worker_info,
@@ -284,12 +285,12 @@ def test_what_was_used_is_not_loaded_again(workers):
     def make():
         return loader(shuffle=True, **WORKERS[workers])
 
-    seen, checkpoint = interrupted(make, 1, 4)
+    _, checkpoint = interrupted(make, 1, 4)
     data = restored(make, checkpoint)
     assert len(list(_batches.batches(data))) == 2
     assert int(data.dataset.loaded) == 22 - 4 * 4
     # Of a finished epoch nothing is left, and no worker is started for that.
-    seen, checkpoint = interrupted(make, 1, 6)
+    _, checkpoint = interrupted(make, 1, 6)
     data = restored(make, checkpoint)
     assert list(_batches.batches(data)) == []
     assert int(data.dataset.loaded) == 0
@@ -372,6 +373,28 @@ def test_a_loader_that_is_used_meanwhile():
     checkpoint = saved(data, 2)
     rest = [use(batch) for batch in iterator]
     assert resumed(make, seen, checkpoint, epochs=1)[0][2:-1] == rest
+
+
+def test_a_generator_that_others_draw_from_too():
+    def make():
+        source = generator()
+        order = RandomSampler(range(22), replacement=True, num_samples=70, generator=source)
+        return loader(sampler=order, generator=source)
+
+    def draw(data, iterator):
+        return [(batch, torch.rand(2, generator=data.generator).tolist()) for batch in iterator]
+
+    def run(stop):
+        seed(1)
+        data = make()
+        iterator = _batches.batches(data)
+        seen = draw(data, itertools.islice(iterator, 5))
+        if stop:
+            data = restored(make, saved(data, 5))
+            iterator = _batches.batches(data)
+        return seen + draw(data, iterator)
+
+    assert run(stop=True) == run(stop=False)
 
 
 class Own:
