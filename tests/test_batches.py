@@ -495,9 +495,5 @@ def test_torch_has_the_private_names():
     source = Path(_crew.__file__).read_text()
     for name in ('_sampler_iter', '_worker_queue_idx_cycle', '_try_put_index'):
         assert hasattr(iterator, name)
-<<<<<<< HEAD
-        assert name in Path(_crew.__file__).read_text()
-=======
         assert name in source
->>>>>>> loaders
     assert hasattr(CASES['shuffled-0'](), '_iterator') and DataLoader._get_iterator
