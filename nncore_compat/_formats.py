@@ -144,7 +144,9 @@ def by_index(optimizer: Mapping[str, Any]) -> dict[str, Any]:
 def _optimizer(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     optimizer = parts.get('optimizer')
     states = parts.get('optimizer_states')
-    if optimizer is None and isinstance(states, (list, tuple)) and states:
+    # Ours have it under both names.
+    own = kind(parts) == 'ours'
+    if optimizer is None and not own and isinstance(states, (list, tuple)) and states:
         if len(states) > 1:
             raise RuntimeError(
                 f'cannot resume from {name}: it has the states of {len(states)} optimizers, and '
