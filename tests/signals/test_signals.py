@@ -320,6 +320,7 @@ def test_a_second_signal_ends_a_process_that_waits_for_another():
 
 
 def test_where_one_process_is_gone_the_others_end():
+    """The first at the end of an iteration; the second, which comes to none, after a while."""
     processes = ranks(3, 'gone', 0)
     outputs = finish(*processes)
     assert [process.returncode for process in processes] == [143, 143, 3], outputs
