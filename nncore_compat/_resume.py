@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import _phases, _plain, _snapshot, _stages, quirks
+from . import _content, _formats, _phases, _plain, _snapshot, _stages, quirks
 from ._errors import located
 from .utils import get_checkpoint
 
 if TYPE_CHECKING:
     from .engine import Engine
-
-META_KEYS = ('epoch', 'iter', 'stages')
 
 
 def resume(
@@ -43,13 +41,19 @@ def resume(
         name = os.fspath(source)
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
         checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
-    _check(checkpoint, name)
+    given, model = checkpoint, getattr(engine.model, 'module', engine.model)
+    checkpoint = readable(given, name, model.state_dict())
+    if checkpoint is not given and _formats.position(given, name).batches_done:
+        engine.logger.warning(f'{name} was saved within an epoch, which begins anew')
     meta, section = checkpoint['meta'], None
     if exact and not quirks.active('inexact-resume'):
         section = checkpoint.get(_snapshot.KEY)
+    if section:
+        _content.check_section(section, meta['epoch'], name)
 
     stages = _plain.described(engine.stages)
-    if stages != meta['stages']:
+    # Lightning knows of none.
+    if meta['stages'] is not None and stages != meta['stages']:
         engine.logger.warning(
             'Stages in the engine and checkpoint are mismatched:'
             f'\n\nCurrent stages: {stages}\n\nCheckpoint stages: {meta["stages"]}\n'
@@ -68,6 +72,7 @@ def resume(
         if in_stage > 0:
             with located(f'{name}, optimizer of stages[{running}]'):
                 _snapshot.load_optimizer(engine, optimizer, checkpoint, section)
+            _content.check_optimizer(optimizer, name)
     _snapshot.load_weights(engine, checkpoint, section, **kwargs)
 
     if optimizer is not None:
@@ -84,23 +89,20 @@ def resume(
     )
 
 
-def _check(checkpoint: Any, name: str) -> None:
-    parts: Mapping[str, Any] = checkpoint if isinstance(checkpoint, Mapping) else {}
-    meta: Mapping[str, Any] = parts['meta'] if isinstance(parts.get('meta'), Mapping) else {}
-    lacking = [f'meta.{key}' for key in META_KEYS if key not in meta]
-    lacking += [key for key in ('state_dict',) if key not in parts]
-    if lacking:
-        raise RuntimeError(
-            f'cannot resume from {name}: it is not the checkpoint of a training run, which has '
-            f"'state_dict', 'optimizer' and 'meta'; it lacks {', '.join(lacking)}"
-        )
-    for key in ('epoch', 'iter'):
-        if not isinstance(meta[key], int) or meta[key] < 0:
-            raise RuntimeError(
-                f'cannot resume from {name}: meta.{key} must be a whole number, got {meta[key]!r}'
-            )
-    if not isinstance(parts.get('optimizer'), Mapping):
-        raise KeyError(
-            f'optimizer not found in the checkpoint ({name}): it can be loaded by load_checkpoint, '
-            'but not resumed from'
-        )
+def readable(checkpoint: Any, name: str, weights: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return a training checkpoint of whatever origin in the form of ours or of nncore's.
+
+    Args:
+        checkpoint: The checkpoint.
+        name: What to call it.
+        weights: The names of the model's weights.
+
+    Raises:
+        KeyError: It has no optimizer.
+        RuntimeError: It is no checkpoint of a training run.
+    """
+    read = _formats.training(checkpoint, weights, name)
+    if _formats.kind(checkpoint) == 'ours':
+        read = checkpoint
+    _content.check(read, name)
+    return read

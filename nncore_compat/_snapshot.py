@@ -116,7 +116,13 @@ def restore(engine: Engine, checkpoint: dict[str, Any]) -> None:
     for name, state in own['hooks'].items():
         method = getattr(engine.hooks.get(name), 'load_state_dict', None)
         if isinstance(engine.hooks.get(name), Hook) and callable(method):
-            method(_plain.restored(state))
+            try:
+                method(_plain.restored(state))
+            except Exception as error:
+                raise RuntimeError(
+                    f'cannot resume: {name} does not accept its state in the checkpoint, '
+                    f'{state!r:.200} ({type(error).__name__}: {error})'
+                ) from error
     if same_world(section):
         for split, loader in _distinct(engine.data_loaders):
             if split in own['loaders']:
