@@ -146,6 +146,7 @@ def by_index(optimizer: Mapping[str, Any]) -> dict[str, Any]:
 def _optimizer(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     optimizer = parts.get('optimizer')
     states = parts.get('optimizer_states')
+    # Ours have it under both names.
     own = kind(parts) == 'ours'
     if optimizer is None and not own and isinstance(states, (list, tuple)) and states:
         if len(states) > 1:
