@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from . import _content
 from ._prefixes import strip
 
 __all__ = ['META_KEYS', 'Position', 'by_index', 'kind', 'position', 'strip', 'trained', 'training']
@@ -77,6 +78,7 @@ def training(
             parts['meta'] = {'epoch': place.epoch, 'iter': place.iter, 'stages': None}
     _check(parts, name)
     optimizer = _optimizer(parts, name)
+    _content.check({**parts, 'optimizer': optimizer}, name)
     state_dict = trained(parts)
     result = {
         'meta': parts['meta'],

@@ -427,7 +427,7 @@ def test_refusals(files, tmp_path, capsys, monkeypatch):
     torch.save({'state_dict': {0: torch.zeros(1)}}, tmp_path / 'keys.pth')
     torch.save({'state_dict': {'a': torch.zeros(1)}, 'meta': 5}, tmp_path / 'meta.pth')
     for argv, words in (
-        ((tmp_path / 'groups.pth', out), 'not formed like a checkpoint: TypeError'),
+        ((tmp_path / 'groups.pth', out), 'params must be a list, got 1'),
         ((tmp_path / 'keys.pth', out), 'not formed like a checkpoint: AttributeError'),
         ((tmp_path / 'no.pth', out), "no '"),
         ((source, source), 'are the same'),
