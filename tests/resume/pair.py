@@ -16,23 +16,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from resume import environment
 from resume.cases import Case, in_order
 
-HERE = Path(__file__).resolve().parent
 # Seconds that a single case may take, the start of the processes among it.
 LIMIT = 120
-
-
-def environment(rank: int) -> dict[str, str]:
-    """What a launcher would put into the environment of one of the two."""
-    world = {'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': 2, 'LOCAL_WORLD_SIZE': 2}
-    paths = [str(HERE.parents[1]), str(HERE.parent)]
-    return {
-        **os.environ,
-        'OMP_NUM_THREADS': '1',
-        'PYTHONPATH': os.pathsep.join(paths),
-        **{key: str(value) for key, value in world.items()},
-    }
 
 
 def run(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Case, list[str]]]:
@@ -66,7 +54,7 @@ def _attempt(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Case, list[s
             stderr = stack.enter_context((folder / f'{rank}.stderr').open('w'))
             process = subprocess.Popen(
                 [sys.executable, '-m', 'resume.pair', str(folder / 'files')],
-                env=environment(rank),
+                env=environment(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
