@@ -32,9 +32,10 @@ KINDS = {'s': 'start-up', 't': 'training', 'v': 'validation', 'e': 'the end', 'w
 class Killing:
     """A run that is killed, and what is seen of it."""
 
-    def __init__(self, folder: Path, epochs: int, seed: int) -> None:
+    def __init__(self, folder: Path, epochs: int, seed: int, background: bool) -> None:
         self.folder = folder
         self.epochs = epochs
+        self.background = background
         self.random = random.Random(seed)
         self.hits: Counter[str] = Counter()
         self.starts = 0
@@ -48,7 +49,7 @@ class Killing:
     def live(self, real: bool = False) -> Life:
         """Start the run, which goes on where it can."""
         self.starts += 1
-        return Life(self.folder, self.epochs, real)
+        return Life(self.folder, (self.epochs, self.background), real)
 
     def once(self, kills_left: int, pace: float, startup: float, real: bool) -> bool:
         """Let it live for a while, and kill it.
@@ -66,11 +67,10 @@ class Killing:
                 if life.look()[0] == 's':
                     self.problems.append(f'life {self.starts} did not begin in {LIMIT} s')
                 self._check_cleaned()
-                iters = 2 * self.epochs * BATCHES - life.look()[1]
                 # As much progress as leaves something to do for the lives to come.
-                span = 1.4 * max(iters, 1) / kills_left * pace
-                code = life.ended(self.random.uniform(0, span))
-                if code is None and self.random.random() < 0.3:
+                spare = max(0, 2 * self.epochs * BATCHES - life.look()[1] - 3)
+                code = life.ended(self.random.uniform(0, 1.3 * spare / kills_left * pace))
+                if code is None and spare and self.random.random() < 0.3:
                     code = self._await_writing(life)
         if code is not None:
             self.problems.append(f'life {self.starts} ended with exit status {code}')
@@ -146,7 +146,9 @@ def final_differences(whole: Path, killed: Path, epochs: int) -> list[str]:
     return found
 
 
-def kill_run(folder: Path, kills: int, real: int, spoil: float, seed: int) -> dict:
+def kill_run(
+    folder: Path, kills: int, real: int, spoil: float, seed: int, background: bool
+) -> dict:
     """Train twice, and kill one of the two.
 
     Args:
@@ -155,12 +157,13 @@ def kill_run(folder: Path, kills: int, real: int, spoil: float, seed: int) -> di
         real: How many of the starts are done by the command line, instead of a fork.
         spoil: How many of the kills are followed by damage to the newest checkpoint, from 0 to 1.
         seed: Of the moments.
+        background: Whether checkpoints are written while training goes on.
 
     Returns:
         What was seen.
     """
     epochs = max(2, -(-kills * 2 // (2 * BATCHES)))
-    whole = Killing(folder / 'whole', epochs, seed)
+    whole = Killing(folder / 'whole', epochs, seed, background)
     begun = time.monotonic()
     life = whole.live()
     code = life.ended(LIMIT, until='s')
@@ -171,7 +174,7 @@ def kill_run(folder: Path, kills: int, real: int, spoil: float, seed: int) -> di
     seconds = time.monotonic() - begun
     pace = (seconds - startup) / (2 * epochs * BATCHES)
 
-    killed = Killing(folder / 'killed', epochs, seed)
+    killed = Killing(folder / 'killed', epochs, seed, background)
     order = killed.random.sample(range(kills), real)
     for kill in range(kills):
         if not killed.once(kills - kill, pace, startup, real=kill in order):
@@ -215,6 +218,7 @@ def main() -> int:
         '--spoil', type=float, default=0.05, help='share of kills with damage after'
     )
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--background', action='store_true', help='write while training goes on')
     parser.add_argument('--folder', help='where the files go, and stay')
     args = parser.parse_args()
     # Imported once, here; children that are forked have it.
@@ -228,7 +232,7 @@ def main() -> int:
     gc.freeze()
     folder = Path(args.folder or tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
-    seen = kill_run(folder, args.kills, args.real, args.spoil, args.seed)
+    seen = kill_run(folder, args.kills, args.real, args.spoil, args.seed, args.background)
     print(json.dumps(seen, indent=4))
     bad = [key for key in ('damaged files', 'leftovers', 'problems', 'differences') if seen[key]]
     if not args.folder and not bad:

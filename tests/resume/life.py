@@ -22,11 +22,11 @@ LIMIT = 60
 class Life:
     """A process that runs the script, from its start to its end."""
 
-    def __init__(self, folder: Path, epochs: int, real: bool) -> None:
+    def __init__(self, folder: Path, args: tuple, real: bool) -> None:
         self.folder = folder
         self.status = folder.parent / f'{folder.name}.status'
         self.status.write_bytes(STATUS.pack(b's', 0))
-        argv = ['--resume', 'auto', str(SCRIPT), str(folder), str(epochs)]
+        argv = ['--resume', 'auto', str(SCRIPT), str(folder), *map(str, args)]
         log = os.open(f'{folder}.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         if real:
             self._process = subprocess.Popen(

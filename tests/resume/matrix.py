@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def results(cases: Iterable[Case], folder: Path) -> Iterator[tuple[Case, list[st
                 left.remove(case)
                 yield case, found
         except Exception as error:
+            shutil.rmtree(folder / 'alone')
             failed = in_order(left)[0]
             left.remove(failed)
             yield failed, [f'failed: {type(error).__name__}: {error}']

@@ -6,9 +6,11 @@ Cases come as one JSON line on stdin, results go back as JSON lines on stdout, f
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,7 +41,7 @@ def run(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Case, list[str]]]
             left.remove(case)
             yield case, found
         if left:
-            errors = [(folder / f'{rank}.stderr').read_text()[-2000:] for rank in (0, 1)]
+            errors = [(folder / f'{rank}.stderr').read_text()[-8000:] for rank in (0, 1)]
             failed = in_order(left)[0]
             left.remove(failed)
             yield failed, [f'rank {rank} failed: {text}' for rank, text in enumerate(errors)]
@@ -48,6 +50,8 @@ def run(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Case, list[str]]]
 def _attempt(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Case, list[str]]]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'meeting').unlink(missing_ok=True)
+    # What an attempt that has failed may have left.
+    shutil.rmtree(folder / 'files', ignore_errors=True)
     processes = []
     with contextlib.ExitStack() as stack:
         for rank in (0, 1):
@@ -122,7 +126,10 @@ def main() -> None:
         world_size=2,
         timeout=datetime.timedelta(seconds=LIMIT / 2),
     )
+    # Where a process hangs is told before the other one gives up waiting for it.
+    faulthandler.dump_traceback_later(LIMIT / 2 - 10)
     for case, found in differences(cases, folder):
+        faulthandler.dump_traceback_later(LIMIT / 2 - 10)
         if is_main_process():
             results.write(json.dumps([case, found]) + '\n')
             results.flush()

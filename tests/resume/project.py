@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+from unittest import mock
 
 import numpy as np
 import torch
@@ -153,9 +154,9 @@ def unwrap(model):
     return getattr(model, 'module', model)
 
 
-def scale_on_the_cpu() -> None:
+def scaling_on_the_cpu():
     """Let gradient scalers, which are those of a GPU, do their work without one."""
-    torch.cuda.amp.common.amp_definitely_not_available = lambda: False
+    return mock.patch('torch.cuda.amp.common.amp_definitely_not_available', lambda: False)
 
 
 def loaders(workers: str, batches: int = BATCHES) -> dict[str, DataLoader]:
@@ -220,8 +221,6 @@ def hooks(config: Config, **checkpoints) -> list:
 
 def build(config: Config, folder, seed: int, **checkpoints) -> Engine:
     """An engine whose weights and random numbers are those of the seed."""
-    if config.precision == 'fp16':
-        scale_on_the_cpu()
     set_random_seed(seed + get_dist_info()[0])
     engine = Engine(
         Net(),

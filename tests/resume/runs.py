@@ -14,9 +14,9 @@ from parity.compare import compare_values
 
 from nncore_compat import Hook
 from nncore_compat.comm import all_gather, is_distributed, is_main_process, sync
-from resume.cases import BATCHES, EPOCHS, Case, by_config
+from resume.cases import BATCHES, EPOCHS, Case, Config, by_config
 from resume.controls import lacking
-from resume.project import build, close
+from resume.project import build, close, scaling_on_the_cpu
 
 # What the clock has a say in.
 TIMES = ('time', 'data_time', '_iter_time', '_data_time', '_train_time', '_val_time', '_total_time')
@@ -37,31 +37,38 @@ def differences(cases: Iterable[Case], folder: Path) -> Iterator[tuple[Case, lis
         Each case, with a list of readable differences.
     """
     for config, group in by_config(list(cases)).items():
-        whole = folder / str(config)
-        engine = build(config, whole, SEEDS['reference'], every_n_iters=1)
+        with scaling_on_the_cpu():
+            yield from _differences(config, group, folder)
+
+
+def _differences(
+    config: Config, group: list[Case], folder: Path
+) -> Iterator[tuple[Case, list[str]]]:
+    whole = folder / str(config)
+    engine = build(config, whole, SEEDS['reference'], every_n_iters=1)
+    engine.logger.setLevel('ERROR')
+    engine.hooks['Saver'].folder = whole
+    expected = finish(engine)
+    for case in group:
+        resumed = folder / str(case)
+        engine = build(config, resumed, SEEDS['resumed'])
         engine.logger.setLevel('ERROR')
-        engine.hooks['Saver'].folder = whole
-        expected = finish(engine)
-        for case in group:
-            resumed = folder / str(case)
-            engine = build(config, resumed, SEEDS['resumed'])
-            engine.logger.setLevel('ERROR')
-            path = str(whole / case.file)
-            engine.resume(lacking(path, case.lacks) if case.lacks else path)
-            got = finish(engine)
-            found = list(compare_ends(expected, got, case))
-            if is_main_process():
-                found += compare_files(whole, resumed, case)
-            if is_distributed():
-                found = [
-                    f'rank {rank}: {text}' for rank, f in enumerate(all_gather(found)) for text in f
-                ]
-            if is_main_process():
-                shutil.rmtree(resumed)
-            yield case, found
+        path = str(whole / case.file)
+        engine.resume(lacking(path, case.lacks) if case.lacks else path)
+        got = finish(engine)
+        found = list(compare_ends(expected, got, case))
         if is_main_process():
-            shutil.rmtree(whole)
-        sync()
+            found += compare_files(whole, resumed, case)
+        if is_distributed():
+            found = [
+                f'rank {rank}: {text}' for rank, f in enumerate(all_gather(found)) for text in f
+            ]
+        if is_main_process():
+            shutil.rmtree(resumed)
+        yield case, found
+    if is_main_process():
+        shutil.rmtree(whole)
+    sync()
 
 
 def finish(engine) -> dict:

@@ -1,4 +1,4 @@
-"""The script that is killed: `python -m nncore_compat --resume auto training.py FOLDER EPOCHS`."""
+"""The script that is killed: `training.py FOLDER EPOCHS BACKGROUND`."""
 
 import sys
 from pathlib import Path
@@ -18,13 +18,14 @@ BALLAST = 5_000_000
 
 def main():
     folder, epochs = Path(sys.argv[1]), int(sys.argv[2])
+    saving = {'every_n_iters': 1, 'keep_last': 3, 'background': sys.argv[3] == 'True'}
     torch.set_num_threads(1)
     set_random_seed(1)
     engine = Engine(
         project.Net(BALLAST),
         project.loaders(CONFIG.workers, BATCHES),
         stages=project.stages(CONFIG.optimizer, (epochs, epochs)),
-        hooks=project.hooks(CONFIG, every_n_iters=1, keep_last=3),
+        hooks=project.hooks(CONFIG, **saving),
         work_dir=str(folder),
     )
     engine.register_hook(Status(folder.parent / f'{folder.name}.status'), before='TimerHook')
