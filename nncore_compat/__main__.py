@@ -21,8 +21,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: As the script ends, or with code 2 for a wrong command line.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    # A script of this name goes first.
+    if argv[:1] == ['convert'] and not os.path.exists('convert'):
+        from ._convert import main as convert
+
+        convert(argv[1:], f'{_program()} convert')
+        return
     parser, valued = _parser()
-    own, target = _split(sys.argv[1:] if argv is None else argv, valued)
+    own, target = _split(argv, valued)
     options = parser.parse_args(own)
     if not target:
         parser.error('no script given: script.py or -m module')
@@ -63,15 +70,21 @@ def _start_processes() -> None:
         start_processes()
 
 
+def _program() -> str:
+    by_name = os.path.basename(sys.argv[0]).startswith('nncore-compat')
+    return 'nncore-compat' if by_name else 'python -m nncore_compat'
+
+
 def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """The parser of our own options, and those of them that are followed by a value."""
-    by_name = os.path.basename(sys.argv[0]).startswith('nncore-compat')
-    prog = 'nncore-compat' if by_name else 'python -m nncore_compat'
+    prog = _program()
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f'{prog} [options] (script.py | -m module) [args ...]',
         description='Run a training script written for nncore on Lightning, unchanged. '
-        'All that follows the script or module belongs to it.',
+        'All that follows the script or module belongs to it.\n'
+        'Instead of a script, `convert IN OUT --to nncore|lightning|weights` turns a checkpoint '
+        'into\none of another kind: see `convert --help`.',
         epilog=_table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

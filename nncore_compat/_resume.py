@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import _phases, _plain, _snapshot, _stages, quirks
+from . import _formats, _phases, _plain, _snapshot, _stages, quirks
 from ._errors import located
 from .utils import get_checkpoint
 
 if TYPE_CHECKING:
     from .engine import Engine
-
-META_KEYS = ('epoch', 'iter', 'stages')
 
 
 def resume(
@@ -43,13 +40,22 @@ def resume(
         name = os.fspath(source)
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
         checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
-    _check(checkpoint, name)
+    model = getattr(engine.model, 'module', engine.model)
+    read = _formats.training(checkpoint, model.state_dict(), name)
+    if _formats.kind(checkpoint) != 'ours':
+        done = _formats.position(checkpoint, name).batches_done
+        if done:
+            engine.logger.warning(
+                f'{name} was saved after {done} batches of an epoch, which begins anew'
+            )
+        checkpoint = read
     meta, section = checkpoint['meta'], None
     if exact and not quirks.active('inexact-resume'):
         section = checkpoint.get(_snapshot.KEY)
 
     stages = _plain.described(engine.stages)
-    if stages != meta['stages']:
+    # Lightning knows of none.
+    if meta['stages'] is not None and stages != meta['stages']:
         engine.logger.warning(
             'Stages in the engine and checkpoint are mismatched:'
             f'\n\nCurrent stages: {stages}\n\nCheckpoint stages: {meta["stages"]}\n'
@@ -82,25 +88,3 @@ def resume(
         f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'
     )
-
-
-def _check(checkpoint: Any, name: str) -> None:
-    parts: Mapping[str, Any] = checkpoint if isinstance(checkpoint, Mapping) else {}
-    meta: Mapping[str, Any] = parts['meta'] if isinstance(parts.get('meta'), Mapping) else {}
-    lacking = [f'meta.{key}' for key in META_KEYS if key not in meta]
-    lacking += [key for key in ('state_dict',) if key not in parts]
-    if lacking:
-        raise RuntimeError(
-            f'cannot resume from {name}: it is not the checkpoint of a training run, which has '
-            f"'state_dict', 'optimizer' and 'meta'; it lacks {', '.join(lacking)}"
-        )
-    for key in ('epoch', 'iter'):
-        if not isinstance(meta[key], int) or meta[key] < 0:
-            raise RuntimeError(
-                f'cannot resume from {name}: meta.{key} must be a whole number, got {meta[key]!r}'
-            )
-    if not isinstance(parts.get('optimizer'), Mapping):
-        raise KeyError(
-            f'optimizer not found in the checkpoint ({name}): it can be loaded by load_checkpoint, '
-            'but not resumed from'
-        )
