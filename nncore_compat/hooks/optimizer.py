@@ -33,7 +33,8 @@ class OptimizerHook(Hook):
         TypeError: For a ``grad_scale`` that is no such thing, or has unknown arguments.
     """
 
-    scaler: torch.amp.GradScaler
+    # Made at the launch.
+    scaler: Any = None
 
     def __init__(
         self,
@@ -99,13 +100,14 @@ class OptimizerHook(Hook):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where in the epoch the window began, and the state of the scaler."""
-        return {'last_updated_iter': self._last_updated_iter, 'scaler': self.scaler.state_dict()}
+        scaler = {} if self.scaler is None else self.scaler.state_dict()
+        return {'last_updated_iter': self._last_updated_iter, 'scaler': scaler}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on in the middle of a window."""
         self._last_updated_iter = state_dict['last_updated_iter']
-        # Without a scale there is nothing to say.
-        if state_dict['scaler'] and self.scaler.is_enabled():
+        # Without a scale it has no state.
+        if state_dict['scaler'] and self.scaler is not None and self.scaler.is_enabled():
             self.scaler.load_state_dict(state_dict['scaler'])
 
     def _before_step(self, engine: Any) -> None:
