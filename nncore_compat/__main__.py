@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     try:
         _options.enable(_options.parse(options))
+        if options.resume is not None:
+            _options.resume_from(options.resume)
     except ValueError as error:
         parser.error(str(error))
 
@@ -101,6 +103,12 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
             metavar='all|none|NAME,...',
             help='what nncore 0.4.7 does instead of what it documents, by name, see below '
             f'(default: environment variable {quirks.ENV}, else none)',
+        ),
+        parser.add_argument(
+            '--resume',
+            metavar='auto|PATH',
+            help="go on from a checkpoint; auto: from the newest one in the engine's work_dir that "
+            'can be read, if there is any, with the records of the run that was interrupted',
         ),
     ]
     valued += _options.add_arguments(parser)

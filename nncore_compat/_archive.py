@@ -7,6 +7,7 @@ file more than once. The file must be laid out as torch.save does it: so all rea
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import tarfile
 import zipfile
@@ -115,7 +116,11 @@ def _check_zip(file: IO[bytes], trusted: bool) -> None:
 
 def _start(file: IO[bytes], entry: zipfile.ZipInfo, name: str) -> int:
     """Return where the content of an entry starts, after its own header."""
-    if entry.compress_type or entry.compress_size != entry.file_size or entry.flag_bits & 1:
+    folder = entry.external_attr & 0x10
+    if folder or entry.volume or entry.reserved or entry.flag_bits & ~0x808:
+        # In place of the content of a folder, torch gives memory as it finds it.
+        raise Refused(f'{name} is damaged: its place in the directory is')
+    if entry.compress_type or entry.compress_size != entry.file_size:
         raise Refused(f'{name} is compressed or damaged: torch.save writes plain entries')
     file.seek(entry.header_offset)
     raw = file.read(_HEADER.size)
@@ -159,13 +164,15 @@ class _Part:
 
 def _check_legacy(file: IO[bytes]) -> None:
     """Check the format before torch 1.6: five pickles, then the tensors, without checksums."""
-    if scan(file).value != _MAGIC:
+    part = _Part(file, os.fstat(file.fileno()).st_size)
+    if scan(part).value != _MAGIC:
         raise Refused('it is a pickle, but no checkpoint of torch.save')
-    scan(file)
-    scan(file)
-    storages = scan(file).storages
-    keys: Any = scan(file).value
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    scan(part)
+    scan(part)
+    storages = scan(part).storages
+    keys: Any = scan(part).value
+    whole = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not whole or sorted(keys) != sorted(storages):
         raise Refused('it is damaged: its list of tensors is wrong')
     for key in keys:
         count, size = storages[key]

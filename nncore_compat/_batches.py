@@ -24,7 +24,8 @@ class _Epoch:
         self, iterator: Any, start: dict[str, Any] | None, crew: _crew.Crew | None
     ) -> None:
         self.start = start
-        self.current = crew and crew.current
+        self.crew = crew
+        self.current = None if crew is None else crew.current
         self._iterator: Any = None
         # Not kept alive: a loader's workers stop with it.
         with contextlib.suppress(TypeError):
@@ -50,8 +51,8 @@ class _Record:
 
     def running(self) -> _Epoch | None:
         # A hook may have iterated the same loader meanwhile, and is through with it.
-        alive = [epoch for epoch in self.epochs if epoch.alive()]
-        return (alive or self.epochs or [None])[-1]
+        known = [epoch for epoch in self.epochs if epoch.alive()] or self.epochs
+        return known[-1] if known else None
 
 
 _records: dict[int, tuple[Any, _Record]] = {}
@@ -119,8 +120,9 @@ def state_of(loader: Any, done: int | None = None) -> dict[str, Any]:
         persists=parts.persists(loader),
     )
     if kind == 'workers':
-        crew = record.crew
-        current = epoch.current if epoch else crew and crew.current
+        # Between epochs of workers that persist, or of none: these have one iterator.
+        crew = epoch.crew if epoch else record.crew
+        current = epoch.current if epoch else None
         state.update(_crew.state(loader, crew, current, state['done']))
     return state
 
@@ -151,7 +153,7 @@ def _record(loader: Any) -> _Record:
 
 
 def _begin(loader: Any, kind: str, record: _Record) -> Iterator[Any]:
-    start = {'random': _random.get_states()}
+    start: dict[str, Any] = {'random': _random.get_states()}
     if kind != 'own':
         start.update(parts.state(loader, data=kind == 'reading'), persists=parts.persists(loader))
     if kind == 'workers':

@@ -63,7 +63,7 @@ class Crew:
         self._passes = 0
         self._asleep = self._holding = False
         self._held: Iterator[Any] = iter(())
-        held = _generators.get_states(_generators.found_in(loader.dataset))
+        held = _generators.raw_states(_generators.found_in(loader.dataset))
         size = 16384 + 2 * len(pickle.dumps(held))
         # A worker may be as far ahead, and writing of one more.
         self._notes = Notes(self.workers, loader.prefetch_factor + 2, size)
@@ -209,14 +209,14 @@ def state(loader: Any, crew: Crew | None, current: Pass | None, done: int) -> di
     Args:
         loader: The loader.
         crew: Its workers, None if there are none or they are not known.
-        current: The pass that is running.
-        done: How many of its batches are handed out; 0 between epochs.
+        current: The pass that is running, None between epochs.
+        done: How many of its batches are handed out.
     """
     found: dict[str, Any] = {'crew': None, 'lost': False, 'ahead': None, 'ended': False}
-    if crew is None or current is None:
+    if crew is None:
         return {**found, 'lost': parts.persists(loader) or done > 0}
-    over = done == 0 or (current.ended and done >= current.drawn)
-    if done:
+    over = current is None or (current.ended and done >= current.drawn)
+    if current is not None:
         last = list(current.last)
         ahead = last[len(last) - max(0, current.drawn - done) :]
         found['ahead'] = parts.plain(ahead, 'the order of the samples')
@@ -272,8 +272,8 @@ def go_on(
     starting, known = crew is None, state.get('crew')
     with parts.as_at(loader, state['start'], state):
         if crew is None:
-            same = known is not None and state['workers'] == loader.num_workers
-            crew = Crew(loader, known['states'] if same else None)
+            fits = state['workers'] == loader.num_workers
+            crew = Crew(loader, known['states'] if known and fits else None)
         iterator, indices = crew.hold(loader)
         for _ in range(done + len(ahead) + ended):
             next(indices, None)

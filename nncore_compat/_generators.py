@@ -22,9 +22,15 @@ def found_in(*objects: Any) -> list[Any]:
     return list(found.values())
 
 
+def raw_states(generators: list[Any]) -> list[Any]:
+    """Return the kind and the state of each."""
+    return [(type(generator).__name__, _state(generator)) for generator in generators]
+
+
 def get_states(generators: list[Any]) -> list[Any]:
     """Return the kind and the state of each, as plain data and tensors."""
-    return [(type(generator).__name__, _plain.state(_state(generator))) for generator in generators]
+    states: list[Any] = _plain.state(raw_states(generators))
+    return states
 
 
 def set_states(generators: list[Any], states: list[Any]) -> bool:

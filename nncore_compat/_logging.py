@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 
 from ._nncore import loaded
@@ -92,6 +93,35 @@ def reopen(logger: logging.Logger, log_file: str) -> None:
     _set_up(logger)
     if is_main_process():
         _write_to(logger, log_file, 'a')
+
+
+def file_handler(logger: logging.Logger, log_file: str) -> logging.FileHandler | None:
+    """Return the handler that writes a logger's lines to a file, if there is one."""
+    path = os.path.abspath(os.path.expanduser(log_file))
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler) and handler.baseFilename == path:
+            return handler
+    return None
+
+
+def go_on_in(logger: logging.Logger, log_file: str, earlier: str) -> None:
+    """Have a logger go on in the file of an earlier run instead of the one that it writes to.
+
+    Args:
+        logger: The logger.
+        log_file: The file that it writes to. Its lines move to the earlier one.
+        earlier: The file to go on with.
+    """
+    handler = file_handler(logger, log_file)
+    if handler is None:
+        return
+    logger.removeHandler(handler)
+    handler.close()
+    if os.path.exists(handler.baseFilename):
+        with open(handler.baseFilename, 'rb') as begun, open(earlier, 'ab') as file:
+            shutil.copyfileobj(begun, file)
+        os.remove(handler.baseFilename)
+    _write_to(logger, earlier, 'a')
 
 
 def _write_to(logger: logging.Logger, log_file: str, mode: str) -> None:

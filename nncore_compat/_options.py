@@ -1,4 +1,4 @@
-"""Where to run, as the command line says; child processes learn it from the environment."""
+"""Where to run and where to resume, as the command line says; the environment tells children."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import os
 from typing import Any
 
 ENV = 'NNCORE_COMPAT_TRAINER'
+RESUME = 'NNCORE_COMPAT_RESUME'
+
+# What to resume from instead of a file: the newest checkpoint that can be read.
+AUTO = 'auto'
 
 # Options of the runner that are arguments of Lightning's Trainer, with their help.
 OPTIONS = {
@@ -91,6 +95,31 @@ def asked() -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{ENV} must be a JSON object of the Trainer's arguments, but is {text!r}")
     return found
+
+
+def resume_from(source: str) -> None:
+    """Have every engine of this process and of its children resume.
+
+    Args:
+        source: 'auto', a file (or a folder, of a sharded checkpoint) or a URL.
+
+    Raises:
+        ValueError: There is no such file.
+    """
+    if source != AUTO and '://' not in source:
+        # The script may be about to change to another folder.
+        path = os.path.abspath(os.path.expanduser(source))
+        if not os.path.exists(path):
+            raise ValueError(
+                f"--resume: there is no {path}. Accepted: '{AUTO}', the file of a checkpoint, a URL"
+            )
+        source = path
+    os.environ[RESUME] = source
+
+
+def resumes_from() -> str | None:
+    """Return where the command line wants to resume, if it does."""
+    return os.environ.get(RESUME) or None
 
 
 def _literal(text: str) -> Any:

@@ -11,7 +11,7 @@ import pickletools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-# Python's and torch's own structures have keys far below this.
+# Keys of checkpoints are texts and numbers, far below this.
 _HEAVY = 1000
 # Of one number, in bytes; torch warns when its classes are asked.
 _NUMBERS = {
@@ -143,9 +143,9 @@ class _Machine:
         what, kind, key, location, count = name[:5]
         view = name[5] if len(name) > 5 else None
         if not isinstance(name, tuple) or what != 'storage' or not isinstance(kind, _Global):
-            raise TypeError(f'a tensor with the name {name!r:.200}')
+            raise TypeError(f'a tensor with the name {_shown(name)}')
         if not isinstance(key, str) or not isinstance(location, str) or type(count) is not int:
-            raise TypeError(f'a tensor with the name {name!r:.200}')
+            raise TypeError(f'a tensor with the name {_shown(name)}')
         if count < 0 or (view is not None and not all(type(n) is int and n >= 0 for n in view[1:])):
             raise ValueError(f'a tensor of the size {count}')
         self.storages[key] = max((count, count * _item(kind)), self.storages.get(key, (0, 0)))
@@ -154,6 +154,11 @@ class _Machine:
 
 def _weight(value: Any) -> int:
     return getattr(value, 'weight', 1)
+
+
+def _shown(value: Any) -> str:
+    # As a hash, it would follow every path.
+    return repr(value)[:100] if _weight(value) < _HEAVY else 'of absurd depth'
 
 
 def _tuple(items: list[Any]) -> _Tuple:
@@ -180,7 +185,7 @@ def _check_call(function: Any, given: Any) -> None:
         raise TypeError('a call of what is no function')
     name = function.rpartition('.')[2]
     if name == 'encode' and given[1:] not in ((), ('latin1',)):
-        raise ValueError(f'text in the encoding {given[1:]!r:.100}')
+        raise ValueError(f'text in the encoding {_shown(given[1])}')
     if name == 'bytearray' or name.endswith('Tensor'):
         if any(type(value) is int for value in given):
             raise ValueError(f'{function} with nothing in it')
@@ -197,10 +202,10 @@ def _check_call(function: Any, given: Any) -> None:
 def _check_view(storage: Any, offset: Any, size: Any, stride: Any) -> None:
     numbers = [offset, *size, *stride]
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError(f'a tensor of the shape {size!r:.100}')
+        raise ValueError(f'a tensor of the shape {_shown(size)}')
     steps = [(length - 1) * step for length, step in zip(size, stride, strict=True)]
     if 0 not in size and offset + sum(steps) >= storage.length:
-        raise ValueError(f'a tensor of the shape {size!r:.100}, larger than what is stored')
+        raise ValueError(f'a tensor of the shape {_shown(size)}, larger than what is stored')
 
 
 _Step = Callable[[_Machine, Any], None]

@@ -24,24 +24,19 @@ def unnoticed() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def raw_states() -> tuple[Any, Any, torch.Tensor]:
-    """Return the states of python, numpy and torch as these give them: sooner than as data."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def plain(raw: tuple[Any, Any, torch.Tensor]) -> dict[str, Any]:
-    """Return raw states as plain data and tensors."""
-    name, keys, *rest = raw[1]
+def plain(python: Any, numpy: Any, torch_: torch.Tensor) -> dict[str, Any]:
+    """Return states of python, numpy and torch as plain data and tensors."""
+    name, keys, *rest = numpy
     return {
-        'python': raw[0],
+        'python': python,
         'numpy': (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
-        'torch': raw[2],
+        'torch': torch_,
     }
 
 
 def get_states() -> dict[str, Any]:
     """Return the states of this process's generators, as plain data and tensors."""
-    states = plain(raw_states())
+    states = plain(random.getstate(), np.random.get_state(), torch.get_rng_state())
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states['cuda'] = torch.cuda.get_rng_state()
     if torch.backends.mps.is_available():
@@ -73,3 +68,11 @@ def seed_from(states: dict[str, Any], number: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def check(states: dict[str, Any]) -> None:
+    """Try states of :func:`get_states` out on generators that nobody uses; any error is raised."""
+    random.Random().setstate(states['python'])
+    name, keys, *rest = states['numpy']
+    np.random.RandomState().set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.Generator().set_state(states['torch'].cpu())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import _formats, _phases, _plain, _snapshot, _stages, quirks
+from . import _content, _formats, _phases, _plain, _snapshot, _stages, quirks
 from ._errors import located
 from .utils import get_checkpoint
 
@@ -43,18 +44,15 @@ def resume(
             checkpoint = _without_parts(name, **trusted)
         else:
             checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
-    model = getattr(engine.model, 'module', engine.model)
-    read = _formats.training(checkpoint, model.state_dict(), name)
-    if _formats.kind(checkpoint) != 'ours':
-        done = _formats.position(checkpoint, name).batches_done
-        if done:
-            engine.logger.warning(
-                f'{name} was saved after {done} batches of an epoch, which begins anew'
-            )
-        checkpoint = read
+    given, model = checkpoint, getattr(engine.model, 'module', engine.model)
+    checkpoint = readable(given, name, model.state_dict())
+    if checkpoint is not given and _formats.position(given, name).batches_done:
+        engine.logger.warning(f'{name} was saved within an epoch, which begins anew')
     meta, section = checkpoint['meta'], None
     if exact and not quirks.active('inexact-resume'):
         section = checkpoint.get(_snapshot.KEY)
+    if section:
+        _content.check_section(section, meta['epoch'], name)
 
     stages = _plain.described(engine.stages)
     # Lightning knows of none.
@@ -77,6 +75,7 @@ def resume(
         if in_stage > 0:
             with located(f'{name}, optimizer of stages[{running}]'):
                 _snapshot.load_optimizer(engine, optimizer, checkpoint, section)
+            _content.check_optimizer(optimizer, name)
     _snapshot.load_weights(engine, checkpoint, section, **kwargs)
 
     if optimizer is not None:
@@ -107,3 +106,22 @@ def _without_parts(folder: str, weights_only: bool = True) -> Any:
     if not later:
         return _sharded.read(folder, weights_only)
     return {**checkpoint, _snapshot.FOLDER: (folder, weights_only)}
+
+
+def readable(checkpoint: Any, name: str, weights: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return a training checkpoint of whatever origin in the form of ours or of nncore's.
+
+    Args:
+        checkpoint: The checkpoint.
+        name: What to call it.
+        weights: The names of the model's weights.
+
+    Raises:
+        KeyError: It has no optimizer.
+        RuntimeError: It is no checkpoint of a training run.
+    """
+    read = _formats.training(checkpoint, weights, name)
+    if _formats.kind(checkpoint) == 'ours':
+        read = checkpoint
+    _content.check(read, name)
+    return read

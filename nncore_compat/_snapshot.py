@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,12 +31,15 @@ FORMAT = 1
 FOLDER = 'folder'
 
 
-def collect(engine: Engine, batches_done: int) -> dict[str, Any]:
+def collect(
+    engine: Engine, batches_done: int, averaged: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return what goes into a checkpoint under ``KEY``; all processes take part.
 
     Args:
         engine: The engine.
         batches_done: Batches of the running epoch that are done.
+        averaged: Averages of the weights over the run, if a callback keeps them.
 
     Returns:
         On the main process
@@ -52,7 +55,7 @@ def collect(engine: Engine, batches_done: int) -> dict[str, Any]:
         - ``ranks``: for each process its random states, the states of hooks and loaders, buffer
           and metrics, and what of weights, optimizer and gradients is its own.
     """
-    own = _own(engine, batches_done)
+    own = _own(engine, batches_done, averaged or {})
     return {
         'format': FORMAT,
         'version': __version__,
@@ -73,7 +76,7 @@ def _model(engine: Engine) -> torch.nn.Module:
     return getattr(engine.model, 'module', engine.model)
 
 
-def _own(engine: Engine, batches_done: int) -> dict[str, Any]:
+def _own(engine: Engine, batches_done: int, averaged: Mapping[str, Any]) -> dict[str, Any]:
     """What only this process knows."""
     averages = engine._run.module.averages
     running = batches_done if engine._moment == 'iter' else None
@@ -85,6 +88,7 @@ def _own(engine: Engine, batches_done: int) -> dict[str, Any]:
         'loaders': _loader_states(engine, running),
         'averages': None if averages is None else averages.state_dict(),
         'weights': _differing(weights),
+        'averaged': _differing({k: v for k, v in averaged.items() if torch.is_tensor(v)}),
         'optimizer': _differing(_optimizer_state.tensors(engine.optimizer)),
         'gradients': _gradients(engine, sharded=False),
     }
@@ -121,7 +125,13 @@ def restore(engine: Engine, checkpoint: dict[str, Any]) -> None:
     for name, state in own['hooks'].items():
         method = getattr(engine.hooks.get(name), 'load_state_dict', None)
         if isinstance(engine.hooks.get(name), Hook) and callable(method):
-            method(_plain.restored(state))
+            try:
+                method(_plain.restored(state))
+            except Exception as error:
+                raise RuntimeError(
+                    f'cannot resume: {name} does not accept its state in the checkpoint, '
+                    f'{state!r:.200} ({type(error).__name__}: {error})'
+                ) from error
     if same_world(section):
         for split, loader in _distinct(engine.data_loaders):
             if split in own['loaders']:
@@ -165,7 +175,7 @@ def load_weights(
     """
     # Where a callback averages weights, Lightning puts these in the place of those it trains.
     weights = checkpoint.get('current_model_state', checkpoint['state_dict'])
-    differing = _own_of(section, 'weights')
+    differing = own_of(section, 'weights')
     if differing:
         weights = copy.copy(weights)
         weights.update(differing)
@@ -185,13 +195,14 @@ def load_optimizer(
     """
     names = section['parameters'] if section else None
     _optimizer_state.load(optimizer, checkpoint['optimizer'], engine.model, names)
-    differing = _own_of(section, 'optimizer')
+    differing = own_of(section, 'optimizer')
     for key, tensor in _optimizer_state.tensors(optimizer).items() if differing else ():
         if key in differing:
             tensor.copy_(differing[key])
 
 
-def _own_of(section: dict[str, Any] | None, key: str) -> dict[str, Any]:
+def own_of(section: dict[str, Any] | None, key: str) -> dict[str, Any]:
+    """Return what of some tensors is this process's own, for as many processes as there were."""
     own = own_part(section) if section and same_world(section) else None
     return own[key] if own else {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,9 @@ from ._plain import described
 from .buffer import Buffer
 from .comm import is_main_process
 from .utils import save_checkpoint
+
+if TYPE_CHECKING:
+    from .hooks._records import Records
 
 
 class State:
@@ -42,8 +45,11 @@ class State:
     _resume_options: dict[str, Any] = {}
     # What is to be done when the iteration, or the validation, is over for all.
     _at_rest: list[Callable[[Any], None]]
-    # Whether the run goes on as the one that was interrupted, in its very records.
-    _continues = False
+    # What the launch resumes from, and whether the command line has had its say in that.
+    _resume_from: Any = None
+    _resume_answered = False
+    # Set where an interrupted run is taken up, or may be.
+    _records: Records | None = None
     _kwargs: dict[str, Any]
     _stage: int
     _epoch: int

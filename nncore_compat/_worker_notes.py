@@ -6,7 +6,10 @@ process looks there when it needs to know; the batches themselves are left alone
 
 from __future__ import annotations
 
+import ctypes
 import pickle
+import random
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from . import _generators, _random
+from . import _generators, _plain, _random
 
 # A pass over the indices and, in it, the number of a batch.
 Batch = tuple[int, int]
@@ -82,10 +85,7 @@ class Notes:
         """Return a worker's states after a batch; None if it has not made it, or long ago."""
         for *made, slot, length in self._heads[worker].tolist():
             if tuple(made) == batch and length <= self._slots.shape[2]:
-                raw = pickle.loads(self._slots[worker, slot, :length].numpy().tobytes())
-                python, numpy, torch_, held = raw
-                states = _random.plain((python, numpy, torch.from_numpy(torch_.copy())))
-                return {**states, 'held': held}
+                return _unpacked(self._slots[worker, slot, :length].numpy().tobytes())
         return None
 
 
@@ -108,23 +108,56 @@ class Tap:
         info: Any = get_worker_info()
         if self._write is None:
             self._write = self._notes.writer(info.id)
-        states = _random.raw_states()
-        held = _generators.get_states(_generators.found_in(info.dataset))
-        payload = None
-        if held or self._last is None or not _same(states, self._last):
-            self._last = states
-            payload = pickle.dumps((*states[:2], states[2].numpy(), held), protocol=5)
-        self._write(_current, payload)
+            self._watch = _NumpyWatch()
+        states = random.getstate(), self._watch.state(), torch.get_rng_state().numpy().tobytes()
+        held = _generators.raw_states(_generators.found_in(info.dataset))
+        changed = held or states != self._last
+        self._last = states
+        self._write(_current, _packed(states, held) if changed else None)
         return batch
 
 
-def _same(a: Any, b: Any) -> bool:
-    return (
-        torch.equal(a[2], b[2])
-        and a[1][2:] == b[1][2:]
-        and np.array_equal(a[1][1], b[1][1])
-        and a[0] == b[0]
-    )
+class _NumpyWatch:
+    """Asks numpy for its state only where that may have changed: it takes its time."""
+
+    def __init__(self) -> None:
+        # It may have been set to another bit generator, or be too old to tell.
+        found = getattr(np.random, 'get_bit_generator', lambda: None)()
+        self._address = found.ctypes.state_address if type(found) is np.random.MT19937 else None
+        self._seen = b''
+        self._state: Any = None
+
+    def state(self) -> Any:
+        """Return a new object only if numbers were drawn."""
+        seen = ctypes.string_at(self._address, 625 * 4) if self._address else b''
+        # Of two numbers of a normal distribution that are drawn at once, the second is kept.
+        if not seen or seen != self._seen or self._state.kept:
+            self._seen, self._state = seen, _NumpyState(np.random.get_state())
+        return self._state
+
+
+class _NumpyState:
+    def __init__(self, state: Any) -> None:
+        self.state = state
+        self.kept = bool(state[3])
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, _NumpyState):
+            return self is other
+        return self.state[2:] == other.state[2:] and np.array_equal(self.state[1], other.state[1])
+
+
+def _packed(states: tuple[Any, _NumpyState, bytes], held: list[Any]) -> bytes:
+    (version, words, gauss), numpy, torch_ = states
+    python = version, array('I', words).tobytes(), gauss
+    return pickle.dumps((python, numpy.state, torch_, held), protocol=5)
+
+
+def _unpacked(data: bytes) -> dict[str, Any]:
+    (version, words, gauss), numpy, torch_, held = pickle.loads(data)
+    python = version, tuple(array('I', words)), gauss
+    state = torch.frombuffer(bytearray(torch_), dtype=torch.uint8)
+    return {**_random.plain(python, numpy, state), 'held': _plain.state(held)}
 
 
 class Resume:
@@ -137,7 +170,8 @@ class Resume:
 
     def __init__(self, init_fn: Callable[[int], None] | None, states: list[Any]) -> None:
         self._init_fn = init_fn
-        self._states = states
+        # Tensors of some types cannot be sent to a process.
+        self._states = _plain.restored(states)
 
     def __call__(self, worker: int) -> None:
         if self._init_fn is not None:

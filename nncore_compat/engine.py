@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from . import (
     _amp,
-    _elastic,
+    _auto_resume,
     _evaluation,
     _hook_list,
     _loaders,
@@ -33,7 +33,7 @@ from . import (
 )
 from ._batches import batches
 from ._errors import located
-from ._logging import get_logger, reopen
+from ._logging import file_handler, get_logger, go_on_in, reopen
 from ._progress import ProgressBar
 from ._random import unnoticed
 from ._state import State
@@ -139,6 +139,7 @@ class Engine(State):
     ) -> None:
         time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
         self.work_dir = work_dir or os.path.join('work_dirs', time_str)
+        self._named_work_dir = bool(work_dir)
         self.model = build_model(model, **kwargs)
         self.stages = _stages.resolve(stages)
         self.amp_cfg = _amp.parse(amp)
@@ -270,15 +271,22 @@ class Engine(State):
         self.logger.info(f'Loaded checkpoint{source}')
 
     def resume(self, checkpoint: dict | str | os.PathLike[str], **kwargs: Any) -> None:
-        """Go on where a checkpoint was saved: weights, counters and optimizer.
+        """Go on where a checkpoint was saved.
+
+        From a file of ours the next launch goes on exactly as the run that was interrupted, in the
+        middle of an epoch too: with its random numbers, the states of hooks and callbacks, the
+        buffer and the data that are still to come. A file of nncore's brings weights, optimizer
+        and counters, and training begins with the next epoch; so does one of Lightning's own.
 
         Args:
             checkpoint: A dict, a file name or a URL.
-            **kwargs: ``strict``, ``warning``, ``keys`` of ``utils.load_checkpoint``.
+            **kwargs: ``exact=False`` to go on as from a file of nncore's; ``weights_only`` of
+                ``utils.get_checkpoint``; ``strict``, ``warning``, ``keys`` of
+                ``utils.load_checkpoint``.
 
         Raises:
             FileNotFoundError: There is no such file.
-            RuntimeError: It is no checkpoint of a training run.
+            RuntimeError: It is no checkpoint of a training run, or what is in it cannot be.
             KeyError: It has no optimizer.
         """
         _resume.resume(self, checkpoint, **kwargs)
@@ -362,21 +370,35 @@ class Engine(State):
         """
         return _evaluation.run(self, mode)
 
-    def launch(self, eval: bool | str = False, **kwargs: Any) -> dict[str, Any] | None:
+    def launch(
+        self,
+        eval: bool | str = False,
+        *,
+        resume: dict | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any] | None:
         """Run all stages, or only an evaluation.
 
         Args:
             eval: True (the test split), ``'val'``, ``'test'`` or ``'both'``: evaluate only.
+            resume: A checkpoint to resume from first, or ``'auto'``: take up the run that was
+                interrupted in this ``work_dir``, from its newest checkpoint that can be read, and
+                go on with its log, metrics and events where they were; without any, begin anew.
+                ``--resume`` of the command line goes over it.
             **kwargs: Arguments of the model's forward, beside ``mode``.
 
         Returns:
             The metrics when evaluating: for ``eval=True`` as the installed nncore returns them
             (by split since 0.4.1; as documented, bare, without nncore), else by split.
+
+        Raises:
+            TypeError, ValueError: ``resume`` is nothing to resume from, or goes with ``eval``.
         """
         if _timeline.asked():
             if is_main_process():
                 print(self.timeline())
             raise SystemExit(0)
+        self._resume_from = _auto_resume.choose(self, eval, resume)
         self._kwargs = kwargs
         if self._run.used:
             self._run = self._new_run()
@@ -438,7 +460,7 @@ class Engine(State):
             f'Launch engine, host: {getpass.getuser()}@{socket.gethostname()}, '
             f'work_dir: {self.work_dir}'
         )
-        _elastic.resume(self)
+        _auto_resume.begin(self)
 
     def timeline(self) -> Timeline:
         """Return who is called at each moment of a training run, in order; printed, a table."""
@@ -504,6 +526,15 @@ class Engine(State):
             self._run.step(scaler, look)
         else:
             _amp.step(self.optimizer, scaler, look)
+
+    def _own_log(self) -> str | None:
+        """Return the log file, where it is the engine that writes to it."""
+        found = is_main_process() and file_handler(self.logger, self._log_file)
+        return self._log_file if found else None
+
+    def _go_on_in_log(self, earlier: str) -> None:
+        go_on_in(self.logger, self._log_file, earlier)
+        self._log_file = earlier
 
     @property
     def _model_device(self) -> torch.device:

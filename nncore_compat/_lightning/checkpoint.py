@@ -26,7 +26,12 @@ def complete(module: StagesModule, checkpoint: dict[str, Any]) -> None:
     """
     engine = module.engine
     done = _batches_done(module)
-    section = _snapshot.collect(engine, done)
+    in_parts = sharded.splits(module.trainer.strategy)
+    for key in ('state_dict', 'current_model_state'):
+        if key in checkpoint and not in_parts:
+            checkpoint[key] = _without_prefix(checkpoint[key])
+    averaged = checkpoint['state_dict'] if 'current_model_state' in checkpoint else None
+    section = _snapshot.collect(engine, done, averaged)
     section['metrics'] = dict(module.trainer.callback_metrics)
     ended = engine._moment != 'iter'
     meta = stamped(
@@ -36,10 +41,6 @@ def complete(module: StagesModule, checkpoint: dict[str, Any]) -> None:
             'stages': _plain.described(engine.stages),
         }
     )
-    in_parts = sharded.splits(module.trainer.strategy)
-    for key in ('state_dict', 'current_model_state'):
-        if key in checkpoint and not in_parts:
-            checkpoint[key] = _without_prefix(checkpoint[key])
     own = {'meta': meta, 'state_dict': checkpoint.pop('state_dict')}
     states = checkpoint.pop('optimizer_states', None)
     if states is not None and not module.leaves_out_optimizer:
@@ -99,6 +100,9 @@ def restore_callbacks(trainer: Any, module: StagesModule, checkpoint: dict[str, 
     states = checkpoint.get('callbacks') or {}
     # Its weights as the Trainer knows them.
     shown = dict(checkpoint)
+    averaged = _snapshot.own_of(checkpoint.get(_snapshot.KEY), 'averaged')
+    if averaged:
+        shown['state_dict'] = {**shown['state_dict'], **averaged}
     for key in ('state_dict', 'current_model_state'):
         if key in shown:
             shown[key] = {f'{PREFIX}{name}': value for name, value in shown[key].items()}

@@ -8,8 +8,10 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.multiprocessing import ProcessExitedException
 
 from .. import _phases
+from .._handlers import SIGNALS, handed_on
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -33,11 +35,18 @@ def launch(engine: Engine, strategy: Any, eval: bool | str) -> Any:
 
     Raises:
         TypeError: The engine cannot be copied to another process.
+        SystemExit: A signal has ended the copies.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, 'outcome')
         try:
-            strategy.launcher.launch(_work, engine, eval, file)
+            with handed_on(lambda: [one.pid for one in strategy.launcher.procs]):
+                strategy.launcher.launch(_work, engine, eval, file)
+        except ProcessExitedException as error:
+            code = error.exit_code if error.exit_code > 0 else 128 - error.exit_code
+            if code - 128 in SIGNALS:
+                raise SystemExit(code) from error
+            raise
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             if 'pickle' not in str(error):
                 raise
@@ -62,6 +71,7 @@ def _work(engine: Engine, eval: bool | str, file: str) -> None:
         'optimizer': None,
         'hooks': {name: one.state_dict() for name, one in _with_state(engine)},
         'metrics': dict(engine._run.trainer.callback_metrics),
+        'log': engine._log_file,
     }
     optimizer = getattr(engine, 'optimizer', None)
     if optimizer is not None:
@@ -90,6 +100,8 @@ def _with_state(engine: Engine) -> list[tuple[str, Any]]:
 
 def _take_over(engine: Engine, outcome: dict[str, Any]) -> None:
     engine.model.load_state_dict(outcome['weights'])
+    if outcome['log'] != engine._log_file:
+        engine._go_on_in_log(outcome['log'])
     for name, value in outcome['counters'].items():
         setattr(engine, name, value)
     engine.buffer.clear()

@@ -15,6 +15,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
 from .._progress import ProgressBar
+from .._signals import checkpoint_hook
 from . import reentry
 from .averages import Averages
 from .checkpoint import complete
@@ -179,10 +180,14 @@ class StagesModule(LightningModule):
         # After all callbacks, and before Lightning looks whether to validate.
         if self.averages is not None and logs_now(self.trainer):
             self.log_dict(self.averages.step(), on_step=True, on_epoch=False, batch_size=1)
+        engine = self.engine
         if not self.whole_iter:
-            self.engine._iter += 1
-        if self.engine._at_rest:
+            engine._iter += 1
+        if engine._at_rest:
             self.rest()
+        signum = engine._run.stop_requests.due(engine._iter)
+        if signum is not None:
+            self.end_for(signum)
         if self.trainer.is_last_batch:
             self.close_train_epoch()
 
@@ -196,6 +201,16 @@ class StagesModule(LightningModule):
                 action(engine)
         finally:
             self.resting = False
+
+    def end_for(self, signum: int) -> None:
+        """Save a checkpoint, and end the script as a signal asks."""
+        engine = self.engine
+        engine._at_rest.append(checkpoint_hook(engine).save_now)
+        self.rest()
+        # Whoever sees one process end may end the others.
+        self.trainer.strategy.checkpoint_io.teardown()
+        self.trainer.strategy.barrier()
+        raise SystemExit(128 + signum)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         complete(self, checkpoint)
@@ -211,8 +226,14 @@ class StagesModule(LightningModule):
     @callers_grad_mode
     @passes_stop_iteration
     def on_validation_end(self) -> None:
-        if not self.evaluating and self.engine._at_rest:
+        if self.evaluating:
+            return
+        engine = self.engine
+        if engine._at_rest:
             self.rest()
+        signum = engine._run.stop_requests.due(engine._iter)
+        if signum is not None:
+            self.end_for(signum)
 
     def close_train_epoch(self, lightning_validates: bool = True) -> None:
         """End the epoch, and validate if that is due.
@@ -287,8 +308,12 @@ class StagesModule(LightningModule):
     def on_validation_batch_end(
         self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if not self.evaluating:
-            self.bar.update()  # type: ignore[union-attr]
+        if self.evaluating:
+            return
+        self.bar.update()  # type: ignore[union-attr]
+        signum = self.engine._run.stop_requests.due_alone()
+        if signum is not None and checkpoint_hook(self.engine).has_saved(self.engine):
+            raise SystemExit(128 + signum)
 
     @callers_grad_mode
     @passes_stop_iteration

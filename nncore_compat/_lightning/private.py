@@ -73,6 +73,8 @@ def start_at(trainer: Trainer, epoch: int, iteration: int, steps: int) -> None:
         (loop.epoch_progress.current, epoch),
         (loop.epoch_loop.batch_progress.total, iteration),
         (loop.epoch_loop.manual_optimization.optim_step_progress.total, steps),
+        # Which Lightning never sets back.
+        (loop.epoch_loop.manual_optimization.optim_step_progress.current, steps),
     ):
         for name in vars(progress):
             setattr(progress, name, count)

@@ -189,10 +189,12 @@ def _wait_for(children: list[Any]) -> None:
     if hasattr(sys, 'last_value'):
         for child in children:
             child.kill()
-    if any([child.wait() for child in children]) and not hasattr(sys, 'last_value'):
+    failed = [code for code in [child.wait() for child in children] if code]
+    if failed and not hasattr(sys, 'last_value'):
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        # As a shell would say it.
+        os._exit(failed[0] if failed[0] > 0 else 128 - failed[0])
 
 
 def join(trainer: Trainer, module: LightningModule) -> None:

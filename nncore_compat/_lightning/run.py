@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import _amp, _phases
+from .._signals import StopRequests
 from . import (
     checkpoint_io,
     copies,
@@ -50,6 +51,7 @@ class Run:
     def __init__(self, engine: Engine, given: dict[str, Any] | None = None) -> None:
         self.engine = engine
         self.settings = settings.collect(given)
+        self.stop_requests = StopRequests()
         self.fitting = False
         self.used = False
         self._calling = False
@@ -119,6 +121,7 @@ class Run:
         reentry.rewind(engine)
         checkpoint_io.prepare(self.trainer.strategy)
         try:
+            self.stop_requests.begin(engine)
             with silenced():
                 self.arrangement.begin()
             while True:
@@ -137,6 +140,10 @@ class Run:
         finally:
             self.fitting = False
             self.arrangement.end()
+            self.stop_requests.end()
+        signum = self.stop_requests.late()
+        if signum is not None:
+            raise SystemExit(128 + signum)
 
     def test(self) -> None:
         """Run the split that the engine has entered."""

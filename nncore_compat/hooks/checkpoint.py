@@ -12,6 +12,8 @@ from ..comm import main_only
 from ._checks import check_choice, check_count
 from .base import Hook
 
+_OWN = re.compile(r'(epoch|iter)_\d+\.pth')
+
 
 @HOOKS.register()
 class CheckpointHook(Hook):
@@ -78,6 +80,8 @@ class CheckpointHook(Hook):
         self._best: float | None = None
         # Names of the files that are there, the newest last.
         self._kept: list[str] = []
+        # The iteration of the newest file that is safe.
+        self._safe: int | None = None
 
     @property
     def monitors(self) -> str | None:
@@ -105,6 +109,10 @@ class CheckpointHook(Hook):
         """Saves `iter_<n>.pth`; for when an iteration is over."""
         self._save(engine, f'iter_{engine.iter}.pth', engine.epoch)
 
+    def has_saved(self, engine: Any) -> bool:
+        """Whether nothing was trained since the newest file; known in the main process only."""
+        return self._safe == engine.iter
+
     def after_train_epoch(self, engine: Any) -> None:
         """Saves the checkpoint, when it is time."""
         due = self._is_due(engine)
@@ -127,7 +135,8 @@ class CheckpointHook(Hook):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over which files there are, and the best value."""
-        self._kept = list(state_dict['kept'])
+        # Of a file that may be anybody's: these will be removed.
+        self._kept = [name for name in state_dict['kept'] if _OWN.fullmatch(name)]
         self._best, self._passed = state_dict['best'], state_dict['passed']
 
     def _is_due(self, engine: Any) -> bool:
@@ -155,7 +164,10 @@ class CheckpointHook(Hook):
             def failed(error: OSError) -> None:
                 engine.logger.warning(f'{error} Training goes on without it.')
 
+        iteration = engine.iter
+
         def then() -> None:
+            self._safe = iteration
             folder = os.path.dirname(path)
             if self._create_symlink and listed:
                 _files.point(os.path.join(folder, 'latest.pth'), name)

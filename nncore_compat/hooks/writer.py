@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
+import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from .._registry import Registry, build_known
 from ..builder import HOOKS
 from ..comm import is_main_process, main_only
+from . import _records
 from ._checks import check_count
 from ._graph import add_graph
 from ._metrics import peak_memory, progress, scalar_keys, scalars
@@ -40,10 +44,47 @@ class Writer(ABC):
     def close(self, engine: Any) -> None:  # noqa: B027
         """Called at the end of the run."""
 
+    def position(self) -> Any:
+        """Returns, as plain data, where the records end now: it goes into each checkpoint.
+
+        Returns:
+            What `go_back` needs, or None.
+        """
+        return None
+
+    def go_back(self, engine: Any, position: Any) -> None:  # noqa: B027
+        """Called before `open` when an interrupted run is taken up: removes what came later.
+
+        Args:
+            engine: The engine.
+            position: What `position` returned when the checkpoint was saved.
+        """
+
 
 @WRITERS.register()
 class CommandLineWriter(Writer):
     """Writes a line to the engine's logger."""
+
+    _log: str | None = None
+
+    def open(self, engine: Any) -> None:
+        """Finds the log file, where it is the engine's own."""
+        log = getattr(engine, '_own_log', None)
+        self._log = log() if log is not None else None
+
+    def position(self) -> Any:
+        """Returns where the engine's log file ends."""
+        if self._log is None:
+            return None
+        return {'name': os.path.basename(self._log), **_records.note(self._log)}
+
+    def go_back(self, engine: Any, position: Any) -> None:
+        """Has the engine go on in the log file of the interrupted run."""
+        if not re.fullmatch(r'\d{14}\.log', str(position['name'])):
+            return
+        earlier = os.path.join(os.path.expanduser(engine.work_dir), position['name'])
+        if engine._own_log() is not None and _records.cut(earlier, position, engine.logger):
+            engine._go_on_in_log(earlier)
 
     def write(self, engine: Any, window_size: int) -> None:
         """Writes the line; in training, every process takes part."""
@@ -84,10 +125,22 @@ class JSONWriter(Writer):
 
     def __init__(self, filename: str = 'metrics.json') -> None:
         self._filename = filename
+        self._file: str | None = None
 
     def open(self, engine: Any) -> None:
         """Makes the folder."""
-        os.makedirs(os.path.dirname(self._path(engine)) or '.', exist_ok=True)
+        self._file = self._path(engine)
+        os.makedirs(os.path.dirname(self._file) or '.', exist_ok=True)
+
+    def position(self) -> Any:
+        """Returns where the file ends."""
+        return None if self._file is None else _records.note(self._file)
+
+    def go_back(self, engine: Any, position: Any) -> None:
+        """Cuts the file back."""
+        path = self._path(engine)
+        if not _records.cut(path, position, engine.logger):
+            _records.cut_torn_line(path)
 
     @main_only
     def write(self, engine: Any, window_size: int) -> None:
@@ -95,7 +148,8 @@ class JSONWriter(Writer):
         metrics = self._collect_metrics(engine, window_size)
         metrics.update(scalars(engine.buffer, window_size))
         line = json.dumps(metrics) + '\n'
-        with open(self._path(engine), 'a') as file:
+        # The buffer holds all of it, so that it is written in one piece, whenever the process dies.
+        with open(self._path(engine), 'a', buffering=2 * len(line)) as file:
             file.write(line)
 
     def _path(self, engine: Any) -> str:
@@ -122,23 +176,56 @@ class TensorboardWriter(Writer):
         self._log_dir = log_dir
         self._input_to_model = input_to_model
         self._kwargs = kwargs
+        self._writer: Any = None
+        # Ends the names of event files: others may write to the folder.
+        self._mark = uuid.uuid4().hex[:8]
+        self._goes_on = False
 
     def open(self, engine: Any) -> None:
         """Opens the event file and writes the graph."""
         from torch.utils.tensorboard import SummaryWriter
 
-        if self._log_dir is None:
-            self._log_dir = os.path.join(engine.work_dir, 'tf_logs')
-        self._log_dir = os.path.expanduser(self._log_dir)
+        self._log_dir = self._folder(engine)
         os.makedirs(self._log_dir, exist_ok=True)
-        self._writer: Any = SummaryWriter(self._log_dir, **self._kwargs)
+        suffix = f'{self._kwargs.get("filename_suffix", "")}.{self._mark}'
+        self._writer = SummaryWriter(self._log_dir, **{**self._kwargs, 'filename_suffix': suffix})
 
-        if self._input_to_model is not None:
+        if self._input_to_model is not None and not self._goes_on:
             add_graph(self._writer, engine, self._input_to_model)
 
     def close(self, engine: Any) -> None:
         """Closes the event file."""
         self._writer.close()
+
+    def position(self) -> Any:
+        """Returns where the event files end."""
+        if self._writer is None:
+            return None
+        self._writer.flush()
+        sizes = {name: path.stat().st_size for name, path in self._events(self._log_dir)}
+        return {'mark': self._mark, 'sizes': sizes}
+
+    def go_back(self, engine: Any, position: Any) -> None:
+        """Cuts the event files back, and removes those that came later."""
+        if not re.fullmatch('[0-9a-f]{8}', str(position['mark'])):
+            return
+        self._mark, self._goes_on = position['mark'], True
+        for name, path in list(self._events(self._folder(engine))):
+            size = position['sizes'].get(name)
+            if size is None:
+                path.unlink()
+            elif path.stat().st_size > size:
+                os.truncate(path, size)
+
+    def _folder(self, engine: Any) -> str:
+        folder = self._log_dir or os.path.join(engine.work_dir, 'tf_logs')
+        return os.path.expanduser(folder)
+
+    def _events(self, folder: str | None) -> Iterator[tuple[str, Path]]:
+        """Finds the event files of this writer, in the processes before too, by name."""
+        root = Path(folder or '')
+        for path in root.rglob(f'*tfevents*.{self._mark}'):
+            yield path.relative_to(root).as_posix(), path
 
     @main_only
     def write(self, engine: Any, window_size: int) -> None:
@@ -178,6 +265,8 @@ class WandbWriter(Writer):
 
     def __init__(self, **kwargs: Any) -> None:
         self._kwargs = kwargs
+        self._writer: Any = None
+        self._resumed: dict[str, Any] = {}
 
     def open(self, engine: Any) -> None:
         """Begins the run.
@@ -190,9 +279,18 @@ class WandbWriter(Writer):
         except ImportError as error:
             raise ImportError('WandbWriter needs wandb: pip install wandb') from error
 
-        self._writer: Any = wandb
+        self._writer = wandb
         name = os.path.basename(engine.work_dir)
-        wandb.init(**{'name': name, 'config': engine.meta, **self._kwargs})
+        wandb.init(**{'name': name, 'config': engine.meta, **self._resumed, **self._kwargs})
+
+    def position(self) -> Any:
+        """Returns the id of the run."""
+        run = getattr(self._writer, 'run', None)
+        return None if run is None else {'id': run.id}
+
+    def go_back(self, engine: Any, position: Any) -> None:
+        """Has the same run opened again; what it was told, it keeps."""
+        self._resumed = {'id': position['id'], 'resume': 'allow'}
 
     @main_only
     def write(self, engine: Any, window_size: int) -> None:
@@ -234,15 +332,36 @@ class EventWriterHook(Hook):
 
     @main_only
     def before_launch(self, engine: Any) -> None:
-        """Opens the writers."""
-        for writer in self._writers:
+        """Opens the writers; where an interrupted run is taken up, they go back to its end."""
+        records = getattr(engine, '_records', None)
+        saved = None if records is None else records.saved(engine, self.name)
+        known = [] if saved is None else saved['writers']
+        for index, writer in enumerate(self._writers):
+            kind, position = known[index] if index < len(known) else (None, None)
+            if position is not None and kind == type(writer).__name__:
+                writer.go_back(engine, position)
             writer.open(engine)
+        if records is None:
+            _records.end(engine)
+        elif saved is None:
+            records.begin(engine, self.state_dict())
 
     @main_only
     def after_launch(self, engine: Any) -> None:
         """Closes the writers."""
         for writer in self._writers:
             writer.close(engine)
+        _records.end(engine)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where the records of each writer end.
+
+        It is what `before_launch` goes back to when an interrupted run is taken up. A resume that
+        the script has asked for leaves all records as they are, so there is no `load_state_dict`.
+        """
+        if not is_main_process():
+            return {}
+        return {'writers': [[type(one).__name__, one.position()] for one in self._writers]}
 
     def after_train_iter(self, engine: Any) -> None:
         """Writes when it is time.

@@ -21,6 +21,7 @@ EXTRAS = {
         'on_error',
         'background',
     ],
+    'engine.Engine.launch': ['resume'],
     'utils.load_checkpoint': ['warning'],
 }
 

@@ -51,6 +51,8 @@ def imported(importtime):
         (['--quirks', 'eval-intervall', 'main.py'], ["mean 'eval-interval'?", *QUIRKS, 'none']),
         (['--quirks=single-loader,nothing', 'main.py'], ["'nothing'", *QUIRKS]),
         (['--trainer', 'profiler', 'main.py'], ["KEY=VALUE, but got 'profiler'"]),
+        (['--resume'], ['--resume', 'expected one argument']),
+        (['--resume', 'nothing.pth', 'main.py'], ['there is no', 'nothing.pth', "'auto'"]),
         (['--devices', '2', '--strategy', 'dpp', 'main.py'], ["strategy='dpp'", 'ddp_spawn']),
     ],
     ids=str,
@@ -91,3 +93,28 @@ def test_quirks_reach_the_script(python, write, target, options, env, expected):
     # What a child process would make of it.
     child = python('-c', SHOW.replace('    ', ''), NNCORE_COMPAT_QUIRKS=variable.strip())
     assert child.stdout.splitlines()[0] == f'[] {expected}'
+
+
+RESUME = """
+    import os, subprocess, sys
+    print(os.environ.get('NNCORE_COMPAT_RESUME'))
+    if 'child' not in sys.argv:
+        os.chdir('/')
+        subprocess.run([sys.executable, os.path.abspath(__file__), 'child'], check=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        (None, 'None'),
+        ('auto', 'auto'),
+        ('here.pth', '{folder}/here.pth'),
+        ('https://host/file.pth', 'https://host/file.pth'),
+    ],
+)
+def test_what_to_resume_from_reaches_the_script_and_its_children(python, write, given, expected):
+    folder = write({'main.py': RESUME, 'here.pth': ''})
+    options = [] if given is None else ['--resume', given]
+    result = python('-m', 'nncore_compat', *options, 'main.py')
+    assert result.stdout.splitlines() == [expected.format(folder=folder)] * 2, result.stderr

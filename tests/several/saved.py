@@ -3,18 +3,24 @@
 Called by `test_checkpoints.py` with a folder in which a run of one process has been saved.
 """
 
+import errno
 import os
+import pathlib
+import shutil
 import sys
 
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
+from torch.distributed.checkpoint import FileSystemWriter
 from torch.utils.data import DataLoader, Dataset
 
-from nncore_compat import Engine, Hook, comm, set_random_seed
+from nncore_compat import Engine, Hook, _sharded, comm, get_checkpoint, set_random_seed
 
 torch.set_num_threads(1)
 BATCH, SAMPLES, INTERVAL = 4, 48, 4
+# Iterations of an epoch in one process.
+LENGTH = SAMPLES // BATCH
 # In two processes, an epoch has six iterations, and a window of gradients is four or two of them.
 # In the first window; at the end of the stage; in the first window of the next optimizer, which has
 # some of the parameters; between a step and the next one.
@@ -66,41 +72,40 @@ class Freeze(Hook):
             engine.model.blocks[0].requires_grad_(False)
 
 
-class Record(Hook):
-    """Keeps what the first iteration begins with, and the samples of all."""
+class Tally(Hook):
+    """Counts, in its state, the iterations of this process."""
 
     def __init__(self):
         super().__init__()
-        self.rows = []
-        self.first = None
-        self.forward = None
-
-    def before_train_iter(self, engine):
-        if self.first is None:
-            optimizer = engine.optimizer.state_dict()
-            self.first = {
-                'weights': whole(engine.model.state_dict()),
-                'optimizer': whole(optimizer),
-                'random': torch.get_rng_state(),
-                'grads': whole({n: p.grad for n, p in engine.model.named_parameters()}),
-                'local': sum(map(held, tensors(optimizer['state']))),
-            }
+        self.count = 0
 
     def after_train_iter(self, engine):
-        self.rows.append((engine.epoch, engine.iter, engine.losses['loss'].item()))
+        self.count += 1
+
+    def state_dict(self):
+        return {'count': self.count}
+
+    def load_state_dict(self, state_dict):
+        self.count = state_dict['count']
 
 
-def held(tensor):
-    """How many numbers of a tensor this process has."""
-    return (tensor.to_local() if hasattr(tensor, 'to_local') else tensor).numel()
+class Record(Hook):
+    """Keeps what the first iteration begins with, and how many there are."""
 
+    def __init__(self):
+        super().__init__()
+        self.iterations = 0
+        self.first = {}
 
-def tensors(tree):
-    """The tensors in nested dicts and lists."""
-    if torch.is_tensor(tree):
-        return [tree]
-    items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return [tensor for item in items for tensor in tensors(item)]
+    def before_train_iter(self, engine):
+        self.iterations += 1
+        if not self.first:
+            self.first = {
+                'weights': whole(engine.model.state_dict()),
+                'optimizer': whole(engine.optimizer.state_dict()['state']),
+                'random': torch.get_rng_state(),
+                'tally': engine.hooks['Tally'].count,
+            }
 
 
 def whole(tree):
@@ -147,6 +152,7 @@ def make(folder, noisy=True, seed=0, save=None, hooks=(), **trainer):
             {'type': 'OptimizerHook', 'interval': INTERVAL},
             {'type': 'CheckpointHook', **(save or {})},
             Freeze(),
+            Tally(),
             *hooks,
         ],
         work_dir=str(folder),
@@ -155,22 +161,62 @@ def make(folder, noisy=True, seed=0, save=None, hooks=(), **trainer):
     )
 
 
-def go_on(path, folder, **options):
+def go_on(path, folder, resume=None, **options):
     """Resume and run to the end; return the engine and what was recorded."""
     record = Record()
     engine = make(folder, seed=5 + comm.get_rank(), hooks=[record], **options)
-    engine.resume(path)
-    engine.launch()
-    return engine, record
+    if resume is None:
+        engine.resume(path)
+    engine.launch(resume=resume)
+    return engine, record.first, record.iterations
 
 
-def load(path):
-    from nncore_compat.utils import get_checkpoint
+def by_hand(before, after, epoch, done):
+    """Train in plain PyTorch as one or two processes would, then as another number of them.
 
-    return get_checkpoint(path)
+    Args:
+        before: How many processes.
+        after: How many they are from some batch on.
+        epoch: The epoch of that batch, from 0.
+        done: How many iterations of the epoch are done by then.
+    """
+    torch.manual_seed(0)
+    model, data, world, running = Net(noisy=False), Points(), before, 0
+    for cfg in stages():
+        options = {k: v for k, v in cfg['optimizer'].items() if k != 'type'}
+        model.blocks[0].requires_grad_(running == 0)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = getattr(torch.optim, cfg['optimizer']['type'])(trained, **options)
+        for _ in range(cfg['epochs']):
+            index = window = 0
+            while index < LENGTH // world:
+                if world == before and (running, index) == (epoch, done):
+                    world = after
+                    index = index * before // after
+                    continue
+                for rank in range(world):
+                    share = list(range(rank, SAMPLES, world))[index * BATCH : (index + 1) * BATCH]
+                    loss = nn.functional.cross_entropy(model.logits(data.x[share]), data.y[share])
+                    (loss / world).backward()
+                index, window = index + 1, window + 1
+                if index % INTERVAL == 0 or index == LENGTH // world:
+                    for param in trained:
+                        param.grad /= window
+                    if 'grad_clip' in cfg:
+                        nn.utils.clip_grad_norm_(trained, **cfg['grad_clip'])
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    window = 0
+            running += 1
+    return model.state_dict()
 
 
-def own(checkpoint):
+def far(weights, expected):
+    """The largest difference."""
+    return max(float((weights[key] - expected[key]).abs().max()) for key in expected)
+
+
+def common(checkpoint):
     """What two checkpoints of the same moment have in common."""
     left = dict(checkpoint)
     left['meta'] = {k: v for k, v in checkpoint['meta'].items() if k != 'create_time'}
@@ -182,71 +228,173 @@ def own(checkpoint):
     return {**left, 'nncore_compat': section}
 
 
+# Which moments are gone on from; the last two have Lightning's own class.
 STRATEGIES = {
-    'auto': ({}, MOMENTS[2:3]),
-    'ddp': ({'strategy': 'ddp'}, MOMENTS),
-    'fsdp2': ({'strategy': 'fsdp2'}, MOMENTS),
-    'fsdp2_sharded': ({'strategy': 'fsdp2_sharded'}, MOMENTS),
-    'whole': ({}, MOMENTS[1:3]),
-    'parts': ({'save_distributed_checkpoint': True}, MOMENTS[2:3]),
+    'auto': MOMENTS[2:3],
+    'ddp': MOMENTS[:3],
+    'fsdp2': MOMENTS,
+    'fsdp2_sharded': MOMENTS,
+    'whole': MOMENTS[2:],
+    'parts': MOMENTS[2:3],
 }
 
 
 def trainer_of(name):
-    """New arguments of the Trainer; the last two have Lightning's own class."""
-    options = STRATEGIES[name][0]
+    """Arguments of the Trainer."""
     if name in ('whole', 'parts'):
-        options = {'save_distributed_checkpoint': False, **options}
         strategy = ModelParallelStrategy(
-            data_parallel_size=2, tensor_parallel_size=1, **options
+            data_parallel_size=2,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=name == 'parts',
         )
         return {'strategy': strategy}
-    return options
+    return {} if name == 'auto' else {'strategy': name}
 
 
-def exact(out, found):
-    """With each strategy, go on from each moment as if nothing had been."""
-    for name, (_, moments) in STRATEGIES.items():
-        place = os.path.join(out, name)
-        save = {'every_n_iters': 1, 'create_symlink': True}
-        engine = make(place, save=save, **trainer_of(name))
-        engine.launch()
-        # Saved less often, which is not to matter.
-        make(f'{place}_quiet', save={'interval': 3}, **trainer_of(name)).launch()
+def exact(name):
+    """Go on from each moment as if nothing had been."""
+    # Where the script is, as the names of these folders are relative to it.
+    trained = make(name, save={'every_n_iters': 1}, **trainer_of(name))
+    trained.launch()
+    # Saved less often, which is not to matter.
+    few = {'keep_last': 2, 'create_symlink': True}
+    make(f'./{name}_few', save=few, **trainer_of(name)).launch()
+    comm.sync()
+    final = get_checkpoint(f'{name}/epoch_3.pth')
+    found = {
+        'strategy': type(trained.trainer.strategy).__name__,
+        'few': same(common(get_checkpoint(f'{name}_few/latest.pth')), common(final)),
+        'left': sorted(file for file in os.listdir(f'{name}_few') if file.endswith('.pth')),
+        'folder': sorted(os.listdir(f'{name}/epoch_3.pth')) if is_folder(name) else None,
+        'keys': sorted(final),
+        'exact': {},
+        'first': {},
+    }
+    for moment in STRATEGIES[name]:
+        path = f'{name}/{moment}.pth'
+        _, first, _ = go_on(path, f'{name}_{moment}', **trainer_of(name))
         comm.sync()
-        final = load(os.path.join(place, 'epoch_3.pth'))
-        quiet = load(os.path.join(f'{place}_quiet', 'epoch_3.pth'))
-        result = found[name] = {
-            'strategy': type(engine.trainer.strategy).__name__,
-            'quiet': same(own(quiet), own(final)),
-            'exact': {},
-            'first': {},
-            'local': {},
+        end = get_checkpoint(f'{name}_{moment}/epoch_3.pth')
+        found['exact'][moment] = same(common(end), common(final))
+        if moment.startswith('iter'):
+            found['first'][moment] = begins(first, get_checkpoint(path))
+    return found, trained
+
+
+def is_folder(name):
+    return os.path.isdir(f'{name}/epoch_3.pth')
+
+
+def begins(first, file):
+    """Whether the first iteration has had what a checkpoint holds, but for statistics."""
+    weights = {key: first['weights'][key] for key in first['weights'] if 'running' not in key}
+    return same(weights, {key: file['state_dict'][key] for key in weights}) and same(
+        first['optimizer'], file['optimizer']['state']
+    )
+
+
+def parts(trained):
+    """What a process reads of a folder for a model of which it has a part."""
+    like = dict(trained.model.named_parameters())
+    folder = 'fsdp2_sharded/iter_11.pth'
+    read, complete = _sharded.read(folder, like=like), get_checkpoint(folder)
+    states = read['optimizer']['state'].values()
+    tensors = [*read['state_dict'].values(), *(s['exp_avg'] for s in states)]
+    return {
+        'same': all(same(whole(read[key]), complete[key]) for key in ('state_dict', 'optimizer')),
+        'local': sum(t.to_local().numel() for t in tensors if hasattr(t, 'to_local')),
+    }
+
+
+def auto():
+    """The newest folder is damaged, so that the one before is taken."""
+    if comm.is_main_process():
+        for moment in ('iter_8', 'epoch_3'):
+            shutil.copytree(f'fsdp2_sharded/{moment}.pth', f'chosen/{moment}.pth')
+        os.utime('chosen/iter_8.pth', (0, 0))
+        os.truncate('chosen/epoch_3.pth/__1_0.distcp', 100)
+    comm.sync()
+    engine, _, iterations = go_on(None, 'chosen', resume='auto', strategy='fsdp2_sharded')
+    comm.sync()
+    ends = [get_checkpoint(f'{folder}/epoch_3.pth') for folder in ('chosen', 'fsdp2_sharded')]
+    return {'iterations': iterations, 'same': same(*map(common, ends))}
+
+
+class Full(Hook):
+    """In the second epoch, the other process finds its disk full."""
+
+    def before_train_epoch(self, engine):
+        def write(*args, **kwargs):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+        if comm.get_rank() == 1 and engine.epoch == 1:
+            self.kept = FileSystemWriter.write_data
+            FileSystemWriter.write_data = write
+
+    def after_train_epoch(self, engine):
+        if comm.get_rank() == 1 and engine.epoch == 1:
+            FileSystemWriter.write_data = self.kept
+
+
+def full_disk():
+    """A folder that cannot be written leaves nothing behind, and is an error on all processes."""
+    found = {}
+    for on_error in ('warn', 'raise'):
+        save = {'on_error': on_error}
+        engine = make(on_error, save=save, hooks=[Full()], strategy='fsdp2_sharded')
+        try:
+            engine.launch()
+            found[on_error] = None
+        except OSError as error:
+            found[on_error] = str(error)
+        FileSystemWriter.write_data = WRITE
+        comm.sync()
+        found[f'{on_error} left'] = sorted(f for f in os.listdir(on_error) if 'epoch' in f)
+    return found
+
+
+WRITE = FileSystemWriter.write_data
+
+
+def from_one(name):
+    """Go on with what one process has saved."""
+    found = {}
+    for moment, (epoch, done) in ONE.items():
+        path = f'one/{moment}.pth'
+        engine, first, iterations = go_on(
+            path, f'one_{name}_{moment}', noisy=False, **trainer_of(name)
+        )
+        found[moment] = {
+            'iterations': iterations,
+            'iter': engine.iter,
+            'far': far(whole(engine.model.state_dict()), by_hand(1, 2, epoch, done)),
+            'first': moment.startswith('epoch') or begins(first, get_checkpoint(path)),
+            'tally': first['tally'],
+            'random': first['random'],
+            'log': pathlib.Path(engine._log_file).read_text() if comm.is_main_process() else '',
         }
-        for moment in moments:
-            path = os.path.join(place, f'{moment}.pth')
-            other, record = go_on(path, f'{place}_{moment}', **trainer_of(name))
-            comm.sync()
-            end = load(os.path.join(other.work_dir, 'epoch_3.pth'))
-            result['exact'][moment] = same(own(end), own(final))
-            file = load(path)
-            result['first'][moment] = moment.startswith('epoch') or (
-                # Statistics of batch normalisation are each process's own.
-                same(parameters(record.first['weights']), parameters(file['state_dict']))
-                and same(record.first['optimizer']['state'], file['optimizer']['state'])
-            )
-            result['local'][moment] = record.first['local']
+    # For one process to go on with.
+    make(f'two_{name}', noisy=False, save={'every_n_iters': 1}, **trainer_of(name)).launch()
+    return found
 
 
-def parameters(weights):
-    return {key: value for key, value in weights.items() if not key.startswith('norm.')}
+# Moments of one process: 12 iterations in an epoch; and of two.
+ONE = {'iter_6': (0, 6), 'epoch_1': (1, 0), 'iter_18': (1, 6)}
+TWO = {'iter_3': (0, 3), 'epoch_1': (1, 0), 'iter_9': (1, 3)}
 
 
 def main():
-    out = sys.argv[1]
-    found = {}
-    exact(out, found)
-    torch.save(found, os.path.join(out, f'{comm.get_rank()}.pt'))
+    os.chdir(sys.argv[1])
+    results = {'exact': {}, 'one': {}}
+    for name in STRATEGIES:
+        results['exact'][name], trained = exact(name)
+        if name == 'fsdp2_sharded':
+            results['parts'] = parts(trained)
+    results['auto'] = auto()
+    results['full'] = full_disk()
+    for name in ('auto', 'ddp', 'fsdp2', 'fsdp2_sharded'):
+        results['one'][name] = from_one(name)
+    torch.save(results, f'{comm.get_rank()}.pt')
 
 
 if __name__ == '__main__':

@@ -11,22 +11,26 @@ sys.path.insert(0, os.path.dirname(__file__))
 from net import by_hand, loaders, seeded, stages
 
 
+def build(out, method, logger):
+    return Engine(
+        seeded(),
+        loaders(),
+        stages=stages(),
+        work_dir=os.path.join(out, method),
+        logger=logger,
+        hooks=[
+            {'type': 'EvalHook', 'high_keys': ['hits']},
+            {'type': 'ModelCheckpoint', 'monitor': 'hits', 'mode': 'max', 'filename': 'best'},
+        ],
+        trainer={'strategy': f'ddp_{method}', 'devices': 2},
+    )
+
+
 def main(out):
     found = {}
     expected = by_hand()
     for method in ('spawn', 'fork'):
-        engine = Engine(
-            seeded(),
-            loaders(),
-            stages=stages(),
-            work_dir=os.path.join(out, method),
-            logger=method,
-            hooks=[
-                {'type': 'EvalHook', 'high_keys': ['hits']},
-                {'type': 'ModelCheckpoint', 'monitor': 'hits', 'mode': 'max', 'filename': 'best'},
-            ],
-            trainer={'strategy': f'ddp_{method}', 'devices': 2},
-        )
+        engine = build(out, method, method)
         engine.launch()
         weights = engine.model.state_dict()
         found[method] = {
@@ -44,6 +48,18 @@ def main(out):
             'alone': torch.distributed.is_initialized(),
             'eval': engine.launch(eval='val'),
         }
+    # As if it had been interrupted in its last epoch; what the copies do, this process follows.
+    os.remove(os.path.join(out, 'spawn', 'epoch_4.pth'))
+    again = build(out, 'spawn', 'again')
+    again.launch(resume='auto')
+    again.logger.info('after the launch')
+    weights = again.model.state_dict()
+    found['again'] = {
+        'by hand': max(float((weights[k] - expected[k]).abs().max()) for k in expected),
+        'start': again.start_iter,
+        'log': Path(again._log_file).read_text(),
+        'logs': [f for f in os.listdir(again.work_dir) if f.endswith('.log')],
+    }
     torch.save(found, os.path.join(out, 'found.pt'))
 
 

@@ -79,7 +79,13 @@ def test_strategies(strategies, name, kind):
 def test_launchers_that_copy_the_process(tmp_path):
     done = run([*RUNNER, HERE / 'spawned.py', tmp_path])
     assert done.returncode == 0, done.output[-3000:]
-    for method, found in torch.load(tmp_path / 'found.pt').items():
+    outcome = torch.load(tmp_path / 'found.pt')
+    again = outcome.pop('again')
+    assert again['by hand'] < 2e-6 and again['start'] == 9
+    assert len(again['logs']) == 1
+    assert again['log'].count('Epoch [') == 4
+    assert again['log'].endswith('after the launch\n')
+    for method, found in outcome.items():
         assert found['by hand'] < 2e-6, method
         assert found['counters'] == [2, 4, 12, 12]
         assert (found['optimizer'], found['steps']) == ('Adam', {6})
@@ -100,7 +106,7 @@ def test_launchers_that_copy_the_process(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['plain', 'aware'])
 def test_restart_by_torchrun(tmp_path, kind):
-    """A killed process, and torchrun's restart, lose no more than the epoch that was running."""
+    """A killed process, and torchrun's restart, lose no more than what came after the last file."""
     work_dir = tmp_path / 'run'
     work_dir.mkdir()
     # Of an earlier run: not to be taken for this one's.
@@ -112,13 +118,34 @@ def test_restart_by_torchrun(tmp_path, kind):
     begins = sorted(re.findall(r'rank (\d) begins at epoch (\d), iter (\d+)', done.output))
     # A script that made the process group itself has its loaders left as they are.
     length = 6 if kind == 'aware' else 3
-    resumed = ('2', str(2 * length))
+    resumed = ('2', str(2 * length + 1))
     assert begins == [(r, *at) for r in '01' for at in (('0', '0'), resumed)]
     lines = (work_dir / 'metrics.json').read_text().splitlines()
     epochs = [json.loads(line)['epoch'] for line in lines if '"train"' in line]
     assert epochs == [1, 2, 3, 4]
     meta = torch.load(work_dir / 'epoch_4.pth', weights_only=True)['meta']
     assert (meta['epoch'], meta['iter']) == (4, 4 * length)
+    (log,) = work_dir.glob('*.log')
+    assert log.read_text().count('Epoch [') == 4
+
+
+@pytest.mark.slow
+def test_taking_up_a_run_of_several_processes(tmp_path):
+    """The main process finds the newest checkpoint that is whole, for all."""
+    work_dir = tmp_path / 'run'
+    command = [*RUNNER, '--devices', 2, '--resume', 'auto', HERE / 'restarts.py', work_dir, 'plain']
+    first = run(command, ATTEMPT='0')
+    assert first.returncode != 0
+    (work_dir / 'iter_8.pth').write_bytes((work_dir / 'iter_7.pth').read_bytes()[:-100])
+    second = run(command, ATTEMPT='1')
+    assert second.returncode == 0, second.output[-3000:]
+    begins = sorted(re.findall(r'rank (\d) begins at epoch (\d), iter (\d+)', second.output))
+    assert begins == [('0', '2', '7'), ('1', '2', '7')]
+    assert second.output.count(f'Passing over {work_dir}/iter_8.pth') == 1
+    lines = (work_dir / 'metrics.json').read_text().splitlines()
+    assert [json.loads(line)['epoch'] for line in lines if '"train"' in line] == [1, 2, 3, 4]
+    (log,) = work_dir.glob('*.log')
+    assert log.read_text().count('Epoch [') == 4
 
 
 DYING = """

@@ -1,0 +1,103 @@
+"""The axes of the matrix, and the part of it that every test run goes through."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+BATCHES = 7
+EPOCHS = (2, 2)
+WINDOW = 3
+
+# By position, the epoch (from 0) in which, or after which, a run is resumed.
+POSITIONS = {'inside': 0, 'boundary': 1, 'after': 2, 'last': 3}
+# By moment, how many batches of that epoch were done. `middle` is between two optimizer steps,
+# `window` while gradients are accumulated; `end` is CheckpointHook's turn in after_train_epoch,
+# `validated` a callback's after the validation and `over` one's when the epoch ends.
+MOMENTS = {
+    'middle': 3,
+    'window': 5,
+    'end': BATCHES,
+    'validated': BATCHES,
+    'over': BATCHES,
+}
+OPTIMIZERS = ('sgd', 'adam')
+PRECISIONS = ('fp32', 'bf16', 'fp16')
+WORKERS = ('none', 'two', 'persistent')
+PROCESSES = (1, 2)
+
+
+class Config(NamedTuple):
+    """A training run: what all the moments at which it can be resumed have in common."""
+
+    optimizer: str  # of the second stage; the first one has SGD
+    precision: str
+    workers: str
+    processes: int
+    interval: int  # of OptimizerHook
+
+    def __str__(self) -> str:
+        return '-'.join(map(str, self))
+
+
+class Case(NamedTuple):
+    """A run, and the moment at which it is resumed."""
+
+    position: str
+    moment: str
+    optimizer: str
+    precision: str
+    workers: str
+    processes: int
+
+    def __str__(self) -> str:
+        return '-'.join(map(str, self))
+
+    @property
+    def config(self) -> Config:
+        """The run that is resumed: gradients are accumulated where that is what is tested."""
+        return Config(*self[2:], interval=WINDOW if self.moment == 'window' else 1)
+
+    @property
+    def done(self) -> int:
+        """How many iterations were done."""
+        return POSITIONS[self.position] * BATCHES + MOMENTS[self.moment]
+
+    @property
+    def file(self) -> str:
+        """The checkpoint that it is resumed from."""
+        names = {'end': 'epoch', 'validated': 'validated', 'over': 'over'}
+        if self.moment in names:
+            return f'{names[self.moment]}_{POSITIONS[self.position] + 1}.pth'
+        return f'iter_{self.done}.pth'
+
+
+AXES = (tuple(POSITIONS), tuple(MOMENTS), OPTIMIZERS, PRECISIONS, WORKERS, PROCESSES)
+MATRIX = [Case(*values) for values in itertools.product(*AXES)]
+
+
+def triples(case: Case) -> set[tuple]:
+    """The combinations of values on three axes that a case has."""
+    return set(itertools.combinations(enumerate(case), 3))
+
+
+def reduced() -> list[Case]:
+    """A part of the matrix in which each three values of three axes meet somewhere."""
+    chosen: list[Case] = []
+    configs: set[Config] = set()
+    open_ = set().union(*map(triples, MATRIX))
+    while open_:
+        # Of equals one that needs no further uninterrupted run.
+        best = max(MATRIX, key=lambda case: (len(triples(case) & open_), case.config in configs))
+        chosen.append(best)
+        configs.add(best.config)
+        open_ -= triples(best)
+    return chosen
+
+
+def by_config(cases: list[Case]) -> dict[Config, list[Case]]:
+    """Cases that need the same uninterrupted run, together."""
+    groups: dict[Config, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.config, []).append(case)
+    return groups

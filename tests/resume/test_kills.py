@@ -1,0 +1,49 @@
+"""A run that is killed again and again ends exactly as one that is left alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def kill(folder, *options, timeout):
+    """Run the command line of the kill test; return what it has seen."""
+    done = subprocess.run(
+        [sys.executable, '-m', 'resume.kills', '--folder', str(folder), *options],
+        cwd=TESTS,
+        env={
+            **os.environ,
+            'OMP_NUM_THREADS': '1',
+            'PYTHONPATH': os.pathsep.join([str(TESTS.parent), str(TESTS)]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.stdout, done.stderr
+    seen = json.loads(done.stdout)
+    # It says itself whether all is well, for those who run it by hand.
+    bad = [key for key in ('damaged files', 'leftovers', 'problems', 'differences') if seen[key]]
+    assert done.returncode == int(bool(bad)), done.stderr
+    return seen, {key: seen[key] for key in bad}
+
+
+def test_a_dozen_kills(tmp_path):
+    seen, bad = kill(tmp_path, '--kills=12', '--real=2', '--spoil=0.25', timeout=300)
+    assert not bad
+    assert seen['kills'] == 12
+    assert seen['starts'] == 13
+    assert seen['damaged by hand'] > 0
+    assert seen['hits'].keys() >= {'training', 'writing'}
+
+
+@pytest.mark.whole_matrix
+def test_a_hundred_kills(tmp_path):
+    seen, bad = kill(tmp_path, '--kills=100', timeout=3600)
+    assert not bad
+    assert seen['kills'] == 100

@@ -1,0 +1,49 @@
+"""A resumed run ends exactly as one that was never interrupted, wherever it is resumed."""
+
+import itertools
+
+import pytest
+
+from resume.cases import AXES, MATRIX, by_config, reduced
+from resume.controls import CONTROLS
+from resume.matrix import results
+
+REDUCED = reduced()
+ALONE = by_config([case for case in REDUCED if case.processes == 1])
+TOGETHER = [case for case in REDUCED if case.processes == 2]
+
+
+def different(cases, folder, control=None):
+    """What differs, by case; nothing for cases that end alike."""
+    found = {str(case): texts for case, texts in results(cases, folder, control)}
+    assert len(found) == len(cases)
+    return {name: texts for name, texts in found.items() if texts}
+
+
+def test_the_reduced_matrix_has_all_triples():
+    assert len(MATRIX) == len(set(MATRIX)) == 720
+    for a, b, c in itertools.combinations(range(len(AXES)), 3):
+        seen = {(case[a], case[b], case[c]) for case in REDUCED}
+        assert seen == set(itertools.product(AXES[a], AXES[b], AXES[c]))
+
+
+@pytest.mark.parametrize('config', ALONE, ids=str)
+def test_one_process(config, tmp_path):
+    assert different(ALONE[config], tmp_path) == {}
+
+
+def test_two_processes(tmp_path):
+    assert different(TOGETHER, tmp_path) == {}
+
+
+@pytest.mark.parametrize('control', CONTROLS)
+def test_what_is_not_restored_is_noticed(control, tmp_path):
+    """The comparison can fail: whatever a checkpoint lacks, the end is another one."""
+    case, _, seen = CONTROLS[control]
+    found = different([case], tmp_path, control)
+    assert any(seen in text for text in found[str(case)])
+
+
+@pytest.mark.whole_matrix
+def test_the_whole_matrix(tmp_path):
+    assert different(MATRIX, tmp_path) == {}
