@@ -36,11 +36,12 @@ def resume(
         RuntimeError: It is no checkpoint of a training run.
     """
     checkpoint: Any = source
+    exact = exact and not quirks.active('inexact-resume')
     name = 'the given checkpoint'
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
-        if engine._run.shards and os.path.isdir(name):
+        if exact and engine._run.shards and os.path.isdir(name):
             checkpoint = _without_parts(name, **trusted)
         else:
             checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
@@ -48,9 +49,8 @@ def resume(
     checkpoint = readable(given, name, model.state_dict())
     if checkpoint is not given and _formats.position(given, name).batches_done:
         engine.logger.warning(f'{name} was saved within an epoch, which begins anew')
-    meta, section = checkpoint['meta'], None
-    if exact and not quirks.active('inexact-resume'):
-        section = checkpoint.get(_snapshot.KEY)
+    meta = checkpoint['meta']
+    section = checkpoint.get(_snapshot.KEY) if exact else None
     if section:
         _content.check_section(section, meta['epoch'], name)
 

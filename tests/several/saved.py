@@ -124,7 +124,7 @@ def same(one, other):
     if torch.is_tensor(one):
         return torch.is_tensor(other) and one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     return one == other
@@ -230,10 +230,10 @@ def common(checkpoint):
 
 # Which moments are gone on from; the last two have Lightning's own class.
 STRATEGIES = {
-    'auto': MOMENTS[2:3],
-    'ddp': MOMENTS[:3],
-    'fsdp2': MOMENTS,
     'fsdp2_sharded': MOMENTS,
+    'fsdp2': MOMENTS,
+    'ddp': MOMENTS[:3],
+    'auto': MOMENTS[2:3],
     'whole': MOMENTS[2:],
     'parts': MOMENTS[2:3],
 }
@@ -257,14 +257,23 @@ def exact(name):
     trained = make(name, save={'every_n_iters': 1}, **trainer_of(name))
     trained.launch()
     # Saved less often, which is not to matter.
-    few = {'keep_last': 2, 'create_symlink': True}
+    few = {'keep_last': 2, 'create_symlink': True, 'background': name.startswith('fsdp2')}
+    if comm.is_main_process():
+        # Of a run before, saved in the other way.
+        older = pathlib.Path(f'{name}_few/epoch_2.pth')
+        older.parent.mkdir()
+        if is_folder(name):
+            older.touch()
+        else:
+            shutil.copytree(FOLDER, older)
     make(f'./{name}_few', save=few, **trainer_of(name)).launch()
     comm.sync()
     final = get_checkpoint(f'{name}/epoch_3.pth')
     found = {
         'strategy': type(trained.trainer.strategy).__name__,
         'few': same(common(get_checkpoint(f'{name}_few/latest.pth')), common(final)),
-        'left': sorted(file for file in os.listdir(f'{name}_few') if file.endswith('.pth')),
+        'left': sorted(file for file in os.listdir(f'{name}_few') if '.pth' in file),
+        'files': os.path.isfile(f'{name}_few/epoch_2.pth'),
         'folder': sorted(os.listdir(f'{name}/epoch_3.pth')) if is_folder(name) else None,
         'keys': sorted(final),
         'exact': {},
@@ -276,8 +285,7 @@ def exact(name):
         comm.sync()
         end = get_checkpoint(f'{name}_{moment}/epoch_3.pth')
         found['exact'][moment] = same(common(end), common(final))
-        if moment.startswith('iter'):
-            found['first'][moment] = begins(first, get_checkpoint(path))
+        found['first'][moment] = begins(first, get_checkpoint(path), moment)
     return found, trained
 
 
@@ -285,11 +293,17 @@ def is_folder(name):
     return os.path.isdir(f'{name}/epoch_3.pth')
 
 
-def begins(first, file):
+# Of the first case.
+FOLDER = 'fsdp2_sharded/epoch_2.pth'
+
+
+def begins(first, file, moment):
     """Whether the first iteration has had what a checkpoint holds, but for statistics."""
     weights = {key: first['weights'][key] for key in first['weights'] if 'running' not in key}
+    # An epoch's end is a stage's end here, after which there is a new optimizer.
+    states = {} if moment.startswith('epoch') else file['optimizer']['state']
     return same(weights, {key: file['state_dict'][key] for key in weights}) and same(
-        first['optimizer'], file['optimizer']['state']
+        first['optimizer'], states
     )
 
 
@@ -314,7 +328,7 @@ def auto():
         os.utime('chosen/iter_8.pth', (0, 0))
         os.truncate('chosen/epoch_3.pth/__1_0.distcp', 100)
     comm.sync()
-    engine, _, iterations = go_on(None, 'chosen', resume='auto', strategy='fsdp2_sharded')
+    _, _, iterations = go_on(None, 'chosen', resume='auto', strategy='fsdp2_sharded')
     comm.sync()
     ends = [get_checkpoint(f'{folder}/epoch_3.pth') for folder in ('chosen', 'fsdp2_sharded')]
     return {'iterations': iterations, 'same': same(*map(common, ends))}
@@ -368,7 +382,7 @@ def from_one(name):
             'iterations': iterations,
             'iter': engine.iter,
             'far': far(whole(engine.model.state_dict()), by_hand(1, 2, epoch, done)),
-            'first': moment.startswith('epoch') or begins(first, get_checkpoint(path)),
+            'first': begins(first, get_checkpoint(path), moment),
             'tally': first['tally'],
             'random': first['random'],
             'log': pathlib.Path(engine._log_file).read_text() if comm.is_main_process() else '',
