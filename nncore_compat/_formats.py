@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from . import _content
 from ._prefixes import strip
 
 __all__ = ['META_KEYS', 'Position', 'by_index', 'kind', 'position', 'strip', 'trained', 'training']
@@ -81,6 +82,7 @@ def training(
             parts['meta'] = {'epoch': place.epoch, 'iter': place.iter, 'stages': None}
     _check(parts, name)
     optimizer = _optimizer(parts, name)
+    _content.check({**parts, 'optimizer': optimizer}, name)
     state_dict = trained(parts)
     result = {
         'meta': parts['meta'],
@@ -148,7 +150,9 @@ def by_index(optimizer: Mapping[str, Any]) -> dict[str, Any]:
 def _optimizer(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     optimizer = parts.get('optimizer')
     states = parts.get('optimizer_states')
-    if optimizer is None and isinstance(states, (list, tuple)) and states:
+    # Ours have it under both names.
+    own = kind(parts) == 'ours'
+    if optimizer is None and not own and isinstance(states, (list, tuple)) and states:
         if len(states) > 1:
             raise RuntimeError(
                 f'cannot resume from {name}: it has the states of {len(states)} optimizers, and '

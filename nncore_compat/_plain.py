@@ -61,7 +61,7 @@ def state(value: Any, where: str = '') -> Any:
     if isinstance(value, np.generic) and not isinstance(value, np.void):
         return value.item()
     if kind is np.ndarray and value.dtype.kind in 'biufc':
-        return {ARRAY: torch.from_numpy(np.ascontiguousarray(value))}
+        return {ARRAY: torch.from_numpy(value.copy())}
     if kind in (dict, OrderedDict, Counter):
         return kind(
             {state(key, where): state(item, f'{where}[{key!r}]') for key, item in value.items()}

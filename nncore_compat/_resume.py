@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _content, _formats, _phases, _plain, _snapshot, _stages, quirks
@@ -47,7 +47,7 @@ def resume(
             checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
     given, model = checkpoint, getattr(engine.model, 'module', engine.model)
     checkpoint = readable(given, name, model.state_dict())
-    if checkpoint is not given and _formats.position(given, name).batches_done:
+    if _formats.kind(given) != 'ours' and _formats.position(given, name).batches_done:
         engine.logger.warning(f'{name} was saved within an epoch, which begins anew')
     meta = checkpoint['meta']
     section = checkpoint.get(_snapshot.KEY) if exact else None
@@ -120,8 +120,8 @@ def readable(checkpoint: Any, name: str, weights: Iterable[str] | None = None) -
         KeyError: It has no optimizer.
         RuntimeError: It is no checkpoint of a training run.
     """
+    own = checkpoint.get(_snapshot.KEY) if isinstance(checkpoint, Mapping) else None
+    if own and not isinstance(own, Mapping):
+        _content.check_section(own, 0, name)
     read = _formats.training(checkpoint, weights, name)
-    if _formats.kind(checkpoint) == 'ours':
-        read = checkpoint
-    _content.check(read, name)
-    return read
+    return dict(checkpoint) if _formats.kind(checkpoint) == 'ours' else read

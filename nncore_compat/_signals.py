@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # How long the main thread has to end the process at a second signal, and a thread to end itself.
 PATIENCE = 1.0
+# How long it has to come to the end of an iteration when nothing can be saved.
+GONE = 5.0
 # How long processes wait for each other.
 LIMIT = 20.0
 
@@ -176,7 +178,7 @@ class StopRequests:
                 # All signals that Python handles are written to the socket.
                 for signum in self._receiver.recv(64):
                     if signum in self._handlers and count.is_second(signum):
-                        self._end_unless_ended(signum)
+                        self._end_unless_ended(signum, PATIENCE)
             if agreement is not None:
                 for link in ready:
                     if link in links:
@@ -185,9 +187,13 @@ class StopRequests:
                     agreement.ask(count.first)
                 if agreement.lost or agreement.target is not None:
                     self._settled.set()
-            if count.first is not None and (agreement is None or agreement.lost):
+            lost = agreement is not None and agreement.lost
+            if count.first is not None and (agreement is None or lost):
                 self._note(count.first)
-            if self._asked and not said:
+            if lost and self._signum is not None:
+                # The main thread may wait for one that is gone, as long as NCCL lets it.
+                self._end_unless_ended(self._signum, GONE)
+            elif self._asked and not said:
                 said = True
                 # Not in the handler, which may have interrupted a handler of the logger's.
                 logger.warning(
@@ -198,8 +204,8 @@ class StopRequests:
         if self._agreement is not None:
             self._agreement.leave()
 
-    def _end_unless_ended(self, signum: int) -> None:
-        end = time.monotonic() + PATIENCE
+    def _end_unless_ended(self, signum: int, patience: float) -> None:
+        end = time.monotonic() + patience
         while time.monotonic() < end:
             if self._over:
                 return

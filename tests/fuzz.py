@@ -310,7 +310,13 @@ def mutant(seed, index, bases, marker):
 # What comes of them
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, torch.device, torch.dtype)
-PLAIN += (torch.Size, torch.layout, torch.storage.TypedStorage, torch.storage.UntypedStorage)
+PLAIN += (
+    torch.Size,
+    torch.layout,
+    torch.serialization.StorageType,
+    torch.storage.TypedStorage,
+    torch.storage.UntypedStorage,
+)
 
 
 def use(value):

@@ -63,6 +63,7 @@ class Start(Callback):
 
     def on_train_start(self, trainer, module):
         self.at = trainer.current_epoch, trainer.global_step
+        self.batch = trainer.fit_loop.total_batch_idx
         self.optimizer = pickle.loads(pickle.dumps(trainer.optimizers[0].state_dict()))
         self.weights = {name: value.clone() for name, value in module.state_dict().items()}
 
@@ -130,7 +131,7 @@ def test_a_stock_trainer_goes_on(files, tmp_path, whole, source):
     straight = convert(files / 'epoch_1.pth', tmp_path / 'b.ckpt', 'lightning')
     for path, original in ((out, source), (straight, 'epoch_1.pth')):
         module, start = go_on(path)
-        assert start.at == (1, BATCHES)
+        assert start.at == (1, BATCHES) and start.batch == BATCHES - 1
         assert same(start.optimizer, torch.load(files / original)['optimizer_states'][0])
         assert same(model_of(start.weights), torch.load(middle)['state_dict'])
         assert start.epochs == [1, 2] and start.batches == [0, 1, 2, 3] * 2
@@ -261,7 +262,7 @@ def test_our_own_engine_goes_on(files, tmp_path, whole, caplog):
     one.logger.propagate = True
     one.resume(files / 'step_step=6.ckpt')
     assert (one.epoch, one.iter) == (1, 6)
-    assert 'after 2 batches of an epoch, which begins anew' in caplog.text
+    assert 'was saved within an epoch, which begins anew' in caplog.text
 
 
 def test_plain_weights(files, tmp_path, capsys):
@@ -426,7 +427,7 @@ def test_refusals(files, tmp_path, capsys, monkeypatch):
     torch.save({'state_dict': {0: torch.zeros(1)}}, tmp_path / 'keys.pth')
     torch.save({'state_dict': {'a': torch.zeros(1)}, 'meta': 5}, tmp_path / 'meta.pth')
     for argv, words in (
-        ((tmp_path / 'groups.pth', out), 'not formed like a checkpoint: TypeError'),
+        ((tmp_path / 'groups.pth', out), 'params must be a list, got 1'),
         ((tmp_path / 'keys.pth', out), 'not formed like a checkpoint: AttributeError'),
         ((tmp_path / 'no.pth', out), "no '"),
         ((source, source), 'are the same'),

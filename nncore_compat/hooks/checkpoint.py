@@ -189,7 +189,8 @@ class CheckpointHook(Hook):
             return []
         self._kept = [*(other for other in self._kept if other != name), name]
         gone = self._kept[: -self._keep_last]
-        self._kept = self._kept[-self._keep_last :]
+        # The last to go stays on the list: it outlives a run that is killed before it is removed.
+        self._kept = self._kept[-self._keep_last - 1 :]
         return gone
 
 

@@ -148,8 +148,8 @@ class JSONWriter(Writer):
         metrics = self._collect_metrics(engine, window_size)
         metrics.update(scalars(engine.buffer, window_size))
         line = json.dumps(metrics) + '\n'
-        # The buffer holds all of it, so that it is written in one piece, whenever the process dies.
-        with open(self._path(engine), 'a', buffering=2 * len(line)) as file:
+        # In one piece, so that there is none or all of it when the process dies.
+        with open(self._path(engine), 'a') as file:
             file.write(line)
 
     def _path(self, engine: Any) -> str:

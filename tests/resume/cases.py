@@ -76,23 +76,27 @@ AXES = (tuple(POSITIONS), tuple(MOMENTS), OPTIMIZERS, PRECISIONS, WORKERS, PROCE
 MATRIX = [Case(*values) for values in itertools.product(*AXES)]
 
 
-def triples(case: Case) -> set[tuple]:
-    """The combinations of values on three axes that a case has."""
-    return set(itertools.combinations(enumerate(case), 3))
+def reduced(processes: int) -> list[Case]:
+    """A part of the matrix in which any two values of two axes meet somewhere.
 
-
-def reduced() -> list[Case]:
-    """A part of the matrix in which each three values of three axes meet somewhere."""
+    Args:
+        processes: How many processes the cases have.
+    """
+    cases = [case for case in MATRIX if case.processes == processes]
     chosen: list[Case] = []
     configs: set[Config] = set()
-    open_ = set().union(*map(triples, MATRIX))
-    while open_:
+    missing = set().union(*map(_pairs, cases))
+    while missing:
         # Of equals one that needs no further uninterrupted run.
-        best = max(MATRIX, key=lambda case: (len(triples(case) & open_), case.config in configs))
+        best = max(cases, key=lambda case: (len(_pairs(case) & missing), case.config in configs))
         chosen.append(best)
         configs.add(best.config)
-        open_ -= triples(best)
+        missing -= _pairs(best)
     return chosen
+
+
+def _pairs(case: Case) -> set[tuple]:
+    return set(itertools.combinations(enumerate(case), 2))
 
 
 def by_config(cases: list[Case]) -> dict[Config, list[Case]]:

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
+
+from nncore_compat.hooks import checkpoint
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -31,6 +34,30 @@ def kill(folder, *options, timeout):
     bad = [key for key in ('damaged files', 'leftovers', 'problems', 'differences') if seen[key]]
     assert done.returncode == int(bool(bad)), done.stderr
     return seen, {key: seen[key] for key in bad}
+
+
+class Killed(BaseException):
+    """Ends a run at once."""
+
+
+def test_a_file_that_was_about_to_be_removed(tmp_path, monkeypatch):
+    """A kill between the new file and the removal of the old one leaves none behind for good."""
+
+    def build():
+        saving = {'type': 'CheckpointHook', 'every_n_iters': 1, 'keep_last': 2}
+        return tiny.engine(tmp_path, stages=tiny.stage(epochs=3), hooks=[saving])
+
+    def killed(path):
+        raise Killed(path)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed, match='iter_2.pth'):
+        removed = checkpoint._remove
+        patch.setattr(checkpoint, '_remove', lambda p: (killed if 'iter_2' in p else removed)(p))
+        build().launch()
+    there = sorted(path.name for path in tmp_path.glob('*.pth'))
+    assert there == ['epoch_1.pth', 'iter_2.pth', 'iter_4.pth']
+    build().launch(resume='auto')
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_3.pth', 'iter_8.pth']
 
 
 def test_a_dozen_kills(tmp_path):

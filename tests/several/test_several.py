@@ -77,7 +77,7 @@ def test_strategies(strategies, name, kind):
 
 @pytest.mark.slow
 def test_launchers_that_copy_the_process(tmp_path):
-    done = run([*RUNNER, HERE / 'spawned.py', tmp_path])
+    done = run([*RUNNER, HERE / 'spawned.py', tmp_path], limit=2 * LIMIT)
     assert done.returncode == 0, done.output[-3000:]
     outcome = torch.load(tmp_path / 'found.pt')
     again = outcome.pop('again')

@@ -18,6 +18,19 @@ from nncore_compat.hooks import CheckpointHook
 LENGTH = 60
 
 
+def listen():
+    """Return an engine, as far as that is needed, and what listens for it."""
+    engine = SimpleNamespace(
+        iter=1000,
+        data_loaders={},
+        hooks={'CheckpointHook': CheckpointHook()},
+        logger=logging.getLogger('apart'),
+    )
+    stop = StopRequests()
+    stop.begin(engine)
+    return engine, stop
+
+
 def run(seed, rank, size):
     """Iterate until told to stop; return where that was, and the signal."""
     plan = random.Random(seed)
@@ -28,17 +41,9 @@ def run(seed, rank, size):
     pace = [plan.choice([0.0005, 0.002]) for _ in range(size)]
     own = random.Random(seed * 100 + rank)
 
-    engine = SimpleNamespace(
-        iter=1000,
-        data_loaders={},
-        hooks={'CheckpointHook': CheckpointHook()},
-        logger=logging.getLogger('apart'),
-    )
-    stop = StopRequests()
-    stop.begin(engine)
-    handlers = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
-    assert handlers.count(stop._handle) == 3
-    timer = threading.Timer(moment + own.uniform(0, 0.02), os.kill, (os.getpid(), signums[rank]))
+    engine, stop = listen()
+    moment += own.uniform(0, 0.02)
+    timer = threading.Timer(moment, os.kill, (os.getpid(), signums[rank]))
     if rank in told:
         timer.start()
     signum = None
@@ -56,23 +61,52 @@ def run(seed, rank, size):
     return engine.iter, signum, stop.late()
 
 
-if __name__ == '__main__':
-    rank, size, trials = (int(arg) for arg in sys.argv[1:])
-    logging.getLogger('apart').addHandler(logging.NullHandler())
-    dist.init_process_group('gloo', rank=rank, world_size=size)
+def at_random(rank, size, trials):
     threads = threading.active_count()
-    stopped = []
+    stopped = 0
     for seed in range(trials):
         rows = [None] * size
         dist.all_gather_object(rows, run(seed, rank, size))
-        counts, signums = zip(*[(count, signum) for count, signum, _ in rows], strict=True)
+        counts, signums, late = zip(*rows, strict=True)
         assert len(set(counts)) == len(set(signums)) == 1, (seed, rows)
         # A signal that came too late to stop is not lost.
-        assert any(late is not None for _, _, late in rows), (seed, rows)
-        stopped.append(signums[0] is not None)
+        assert any(signum is not None for signum in late), (seed, rows)
+        stopped += signums[0] is not None
     assert threading.active_count() == threads
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    dist.destroy_process_group()
     if rank == 0:
-        print(sum(stopped))
+        print(stopped)
+
+
+def stuck(rank):
+    listen()
+    print('waiting', flush=True)
+    if rank == 0:
+        dist.all_reduce(torch.ones(1))
+    time.sleep(100)
+
+
+def gone(rank):
+    engine, stop = listen()
+    if rank == 2:
+        os._exit(3)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        while rank == 0:
+            time.sleep(0.01)
+            engine.iter += 1
+            stop.due(engine.iter)
+        time.sleep(100)
+    finally:
+        stop.end()
+
+
+if __name__ == '__main__':
+    rank, size, kind, trials = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    logging.basicConfig(level='WARNING' if kind == 'gone' else 'CRITICAL')
+    dist.init_process_group('gloo', rank=rank, world_size=size)
+    if kind == 'random':
+        at_random(rank, size, trials)
+        dist.destroy_process_group()
+    else:
+        {'stuck': stuck, 'gone': gone}[kind](rank)
