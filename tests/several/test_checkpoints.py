@@ -114,6 +114,11 @@ def test_folders_are_read_as_torch_reads_them(results, tmp_path):
     assert max(part['local'] for part in parts) < 0.6 * complete
 
 
+def test_a_folder_resumed_as_nncore_resumes(results):
+    for rank in results[1]:
+        assert rank['inexact'] == {'iterations': 6, 'first': True}
+
+
 def test_newest_folder_that_is_whole(results):
     for rank in results[1]:
         assert rank['auto'] == {'iterations': 10, 'same': True}
