@@ -1,7 +1,7 @@
 """The progress bar that validation, testing and Precise-BN show on standard output."""
 
 import math
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 from shutil import get_terminal_size
 from typing import Any
 
@@ -22,11 +22,12 @@ class ProgressBar:
     """Counts finished tasks on one line; silent outside the main process.
 
     Args:
-        iterable: What there is one task for each of, if it has a length.
-        num_tasks: The number of tasks, when there is no such thing.
+        iterable: What to iterate over, when used as a decorated iterable.
+        num_tasks: The number of tasks; by default the length of ``iterable``, if it has one.
     """
 
     def __init__(self, iterable: Iterable[Any] | None = None, num_tasks: int | None = None) -> None:
+        self._iterable: Any = iterable
         self._num_tasks = num_tasks or (len(iterable) if isinstance(iterable, Sized) else None)
         self._completed = 0
         self._last_length = 0
@@ -34,6 +35,11 @@ class ProgressBar:
         if self._active:
             self._timer = Timer()
             self._show(self._line('0', '0', '0.0'))
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._iterable:
+            yield item
+            self.update()
 
     def update(self, times: int = 1) -> None:
         """Count tasks as done.

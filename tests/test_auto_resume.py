@@ -100,7 +100,7 @@ def test_the_log_goes_on_in_one_file(killed):
         expected = [line.replace('whole', 'auto') for line in whole if line.startswith(word)]
         assert len(expected) > 6
         assert [line for line in auto if line.startswith(word)] == expected
-    seams = [line for line in auto if 'going on' in line]
+    seams = [line for line in auto if ': going on from' in line]
     # Of two attempts from one checkpoint, the first has left nothing.
     names = ['iter_3', 'epoch_1', 'epoch_2', 'iter_12']
     assert seams == [f"resume='auto': going on from {killed}/auto/{name}.pth" for name in names]

@@ -42,6 +42,9 @@ def complete(module: StagesModule, checkpoint: dict[str, Any]) -> None:
         }
     )
     own = {'meta': meta, 'state_dict': checkpoint.pop('state_dict')}
+    if module.model is not module.unwrapped_model():
+        # A hook has put another one in its place, which the strategy knows nothing of.
+        own['state_dict'] = module.unwrapped_model().state_dict()
     states = checkpoint.pop('optimizer_states', None)
     if states is not None and not module.leaves_out_optimizer:
         # A hook may have put another one in place since the last step, or a wrapper.

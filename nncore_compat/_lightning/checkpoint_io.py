@@ -140,5 +140,18 @@ def writer_of(strategy: Any) -> AtomicCheckpointIO | None:
     return io if isinstance(io, AtomicCheckpointIO) else None
 
 
+def finish(strategy: Any) -> None:
+    """Raise what the last writes in the background have met; all processes take part.
+
+    Args:
+        strategy: The strategy, which has waited for them.
+
+    Raises:
+        OSError: A file could not be written.
+    """
+    if isinstance(strategy.checkpoint_io, BackgroundCheckpointIO):
+        strategy.checkpoint_io.writer.report()
+
+
 def _is_plain(io: Any) -> bool:
     return type(io) in (TorchCheckpointIO, AtomicCheckpointIO)

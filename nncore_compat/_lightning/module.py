@@ -63,7 +63,7 @@ class StagesModule(LightningModule):
 
     def begin(self) -> None:
         """Look at the engine as it is now: scripts may change it until it is launched."""
-        self.model = unwrapped(self.engine.model)
+        self.model = self.unwrapped_model()
         self.bar: ProgressBar | None = None
         self.grad_enabled = torch.is_grad_enabled()
         # Of the iteration and of the epoch that run.
@@ -79,6 +79,10 @@ class StagesModule(LightningModule):
             split: LoaderView(functools.partial(self._loader, split))
             for split in ('train', 'val', 'test')
         }
+
+    def unwrapped_model(self) -> nn.Module:
+        """Return the engine's model without a wrapper for data parallelism."""
+        return unwrapped(self.engine.model)
 
     def keep_engine(self, keep: bool = True) -> None:
         """Have the engine live as long as the module: for a Trainer that is given nothing else."""

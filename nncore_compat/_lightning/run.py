@@ -134,9 +134,7 @@ class Run:
                     break
                 if engine.stage >= engine.max_stages:
                     break
-            writer = checkpoint_io.prepare(self.trainer.strategy)
-            if writer is not None:
-                writer.report()
+            checkpoint_io.finish(self.trainer.strategy)
         finally:
             self.fitting = False
             self.arrangement.end()

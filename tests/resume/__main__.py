@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from resume.cases import AXES, MATRIX, Case
-from resume.controls import CONTROLS
 from resume.matrix import results
 
 WIDTH = 40
@@ -29,7 +28,7 @@ def bar(done: int, total: int, different: int, seconds: float) -> str:
 def table(verdicts: dict[Case, list[str]]) -> str:
     """How many cases of each value of each axis are identical."""
     lines = []
-    for axis, values in zip(Case._fields, AXES, strict=True):
+    for axis, values in zip(Case._fields, AXES, strict=False):
         for value in values:
             found = [f for case, f in verdicts.items() if getattr(case, axis) == value]
             equal = sum(not f for f in found)
@@ -42,7 +41,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog='python -m resume', description=__doc__)
     parser.add_argument('--only', nargs='+', default=[], help='only cases that have all the words')
     parser.add_argument('--folder', help='where the files go')
-    parser.add_argument('--control', choices=CONTROLS, help='what is not restored')
     args = parser.parse_args()
     torch.set_num_threads(1)
     wanted = set(args.only)
@@ -54,7 +52,7 @@ def main() -> int:
         out = os.fdopen(os.dup(1), 'w')
         stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, 'w'))))
         folder = args.folder or stack.enter_context(tempfile.TemporaryDirectory())
-        for case, found in results(cases, Path(folder), args.control):
+        for case, found in results(cases, Path(folder)):
             verdicts[case] = found
             if found:
                 print(f'\rDIFFERENT {case}', *found, sep='\n    ', file=out)

@@ -49,14 +49,15 @@ class Case(NamedTuple):
     precision: str
     workers: str
     processes: int
+    lacks: str = ''  # what is taken out of the checkpoint, see `controls`
 
     def __str__(self) -> str:
-        return '-'.join(map(str, self))
+        return '-'.join(str(value) for value in self if value)
 
     @property
     def config(self) -> Config:
         """The run that is resumed: gradients are accumulated where that is what is tested."""
-        return Config(*self[2:], interval=WINDOW if self.moment == 'window' else 1)
+        return Config(*self[2:6], interval=WINDOW if self.moment == 'window' else 1)
 
     @property
     def done(self) -> int:
@@ -76,8 +77,16 @@ AXES = (tuple(POSITIONS), tuple(MOMENTS), OPTIMIZERS, PRECISIONS, WORKERS, PROCE
 MATRIX = [Case(*values) for values in itertools.product(*AXES)]
 
 
+# Pairs of axes of which any two values meet in the reduced matrix, by number of processes: two of
+# them take long.
+PAIRS = {
+    1: list(itertools.combinations(Case._fields[:5], 2)),
+    2: [('moment', 'optimizer'), ('position', 'workers'), ('optimizer', 'precision')],
+}
+
+
 def reduced(processes: int) -> list[Case]:
-    """A part of the matrix in which any two values of two axes meet somewhere.
+    """A part of the matrix, in which all values have their turn.
 
     Args:
         processes: How many processes the cases have.
@@ -96,7 +105,8 @@ def reduced(processes: int) -> list[Case]:
 
 
 def _pairs(case: Case) -> set[tuple]:
-    return set(itertools.combinations(enumerate(case), 2))
+    values = case._asdict()
+    return {(a, b, values[a], values[b]) for a, b in PAIRS[case.processes]}
 
 
 def by_config(cases: list[Case]) -> dict[Config, list[Case]]:
@@ -105,3 +115,8 @@ def by_config(cases: list[Case]) -> dict[Config, list[Case]]:
     for case in cases:
         groups.setdefault(case.config, []).append(case)
     return groups
+
+
+def in_order(cases: list[Case]) -> list[Case]:
+    """Cases as they are run: with those that need the same uninterrupted run."""
+    return [case for group in by_config(cases).values() for case in group]

@@ -15,11 +15,15 @@ from resume.cases import Case
 class Control(NamedTuple):
     """What is taken out of a checkpoint, and a case in which that matters."""
 
-    case: Case
     # Gets the checkpoint, and the part of each process.
     spoil: Callable[[dict[str, Any], dict[str, Any]], None]
     # What the list of differences has to speak of.
     seen: str
+    position: str
+    moment: str
+    precision: str = 'fp32'
+    workers: str = 'none'
+    processes: int = 1
 
 
 def _random(checkpoint, own):
@@ -68,30 +72,37 @@ def _averaged(checkpoint, own):
 
 
 CONTROLS = {
-    'random': Control(Case('inside', 'middle', 'sgd', 'fp32', 'none', 1), _random, 'trace'),
-    'hooks': Control(Case('boundary', 'end', 'sgd', 'fp32', 'none', 1), _hooks, 'best_error'),
-    'scaler': Control(Case('inside', 'end', 'sgd', 'fp16', 'none', 1), _scaler, 'scale'),
-    'gradients': Control(
-        Case('inside', 'window', 'sgd', 'fp32', 'none', 1), _gradients, 'grad_norm'
-    ),
-    'loaders': Control(Case('after', 'middle', 'sgd', 'fp32', 'none', 1), _loaders, '_seen'),
-    'workers': Control(Case('after', 'middle', 'sgd', 'fp32', 'two', 1), _workers, '_seen'),
-    'persistent': Control(Case('after', 'end', 'sgd', 'fp32', 'persistent', 1), _workers, '_seen'),
-    'buffer': Control(Case('inside', 'middle', 'sgd', 'fp32', 'none', 1), _buffer, 'metrics.json'),
-    'averages': Control(
-        Case('inside', 'middle', 'sgd', 'fp32', 'none', 1), _averages, 'train_loss'
-    ),
-    'callbacks': Control(Case('after', 'end', 'sgd', 'fp32', 'none', 1), _callbacks, 'wait_count'),
-    'statistics': Control(
-        Case('after', 'end', 'sgd', 'fp32', 'none', 2), _statistics, 'running_mean'
-    ),
-    'averaged': Control(Case('after', 'end', 'sgd', 'fp32', 'none', 2), _averaged, 'averages'),
+    'random': Control(_random, 'trace', 'inside', 'middle'),
+    'hooks': Control(_hooks, 'best_error', 'boundary', 'end'),
+    'scaler': Control(_scaler, 'scale', 'inside', 'end', precision='fp16'),
+    'gradients': Control(_gradients, 'grad_norm', 'inside', 'window'),
+    'loaders': Control(_loaders, '_seen', 'after', 'middle'),
+    'workers': Control(_workers, '_seen', 'after', 'middle', workers='two'),
+    'persistent': Control(_workers, '_seen', 'after', 'end', workers='persistent'),
+    'buffer': Control(_buffer, 'metrics.json', 'inside', 'middle'),
+    'averages': Control(_averages, 'train_loss', 'inside', 'middle'),
+    'callbacks': Control(_callbacks, 'wait_count', 'after', 'end'),
+    'statistics': Control(_statistics, 'running_mean', 'after', 'end', processes=2),
+    'averaged': Control(_averaged, 'averages', 'after', 'end', processes=2),
 }
 
 
-def lacking(path: str, control: str) -> dict[str, Any]:
-    """Read a checkpoint, without what a control takes out."""
+def controls(processes: int) -> list[Case]:
+    """The cases that must end differently.
+
+    Args:
+        processes: How many processes they have.
+    """
+    return [
+        Case(c.position, c.moment, 'sgd', c.precision, c.workers, c.processes, lacks=name)
+        for name, c in CONTROLS.items()
+        if c.processes == processes
+    ]
+
+
+def lacking(path: str, what: str) -> dict[str, Any]:
+    """Read a checkpoint, without something that it had."""
     checkpoint = torch.load(path, weights_only=True)
     for own in checkpoint['nncore_compat']['ranks']:
-        CONTROLS[control].spoil(checkpoint, own)
+        CONTROLS[what].spoil(checkpoint, own)
     return checkpoint

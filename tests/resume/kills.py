@@ -7,6 +7,7 @@ One run is left alone; another one is killed by SIGKILL at random moments and st
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import random
@@ -62,6 +63,8 @@ class Killing:
         else:
             code = life.ended(LIMIT, until='s')
             if code is None:
+                if life.look()[0] == 's':
+                    self.problems.append(f'life {self.starts} did not begin in {LIMIT} s')
                 self._check_cleaned()
                 iters = 2 * self.epochs * BATCHES - life.look()[1]
                 # As much progress as leaves something to do for the lives to come.
@@ -96,7 +99,12 @@ class Killing:
             self.spoilt.add(_identity(files[-1]))
 
     def _partial_files(self) -> set[tuple[str, int]]:
-        return {_identity(path) for path in self.folder.rglob('*.tmp*')}
+        found = set()
+        for path in self.folder.rglob('*.tmp*'):
+            # A run that lives may have renamed it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                found.add(_identity(path))
+        return found
 
     def _check_files(self, what: str) -> None:
         partial = self._partial_files()
@@ -203,7 +211,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog='python -m resume.kills', description=__doc__)
     parser.add_argument('--kills', type=int, default=100)
     parser.add_argument('--real', type=int, default=3, help='starts by the command line')
-    parser.add_argument('--spoil', type=float, default=0.0, help='share of kills with damage after')
+    parser.add_argument(
+        '--spoil', type=float, default=0.05, help='share of kills with damage after'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--folder', help='where the files go, and stay')
     args = parser.parse_args()

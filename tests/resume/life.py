@@ -11,6 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
+from resume import environment
 from resume.status import STATUS
 
 SCRIPT = Path(__file__).with_name('training.py')
@@ -25,17 +26,18 @@ class Life:
         self.folder = folder
         self.status = folder.parent / f'{folder.name}.status'
         self.status.write_bytes(STATUS.pack(b's', 0))
-        self.begun = time.monotonic()
         argv = ['--resume', 'auto', str(SCRIPT), str(folder), str(epochs)]
         log = os.open(f'{folder}.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         if real:
-            self.pid = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, '-m', 'nncore_compat', *argv],
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-            ).pid
+            )
+            self.pid = self._process.pid
         else:
             self.pid = os.fork()
             if self.pid == 0:

@@ -1,4 +1,4 @@
-"""Two processes that go through cases together: `python -m resume.pair FOLDER CONTROL`.
+"""Two processes that go through cases together: `python -m resume.pair FOLDER`.
 
 Cases come as one JSON line on stdin, results go back as JSON lines on stdout, from rank 0.
 """
@@ -16,53 +16,36 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from resume.cases import Case, by_config
+from resume import environment
+from resume.cases import Case, in_order
 
-HERE = Path(__file__).resolve().parent
 # Seconds that a single case may take, the start of the processes among it.
 LIMIT = 120
 
 
-def environment(rank: int) -> dict[str, str]:
-    """What a launcher would put into the environment of one of the two."""
-    world = {'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': 2, 'LOCAL_WORLD_SIZE': 2}
-    paths = [str(HERE.parents[1]), str(HERE.parent)]
-    return {
-        **os.environ,
-        'OMP_NUM_THREADS': '1',
-        'PYTHONPATH': os.pathsep.join(paths),
-        **{key: str(value) for key, value in world.items()},
-    }
-
-
-def run(
-    cases: Sequence[Case], folder: Path, control: str | None = None
-) -> Iterator[tuple[Case, list[str]]]:
+def run(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Case, list[str]]]:
     """Have two processes run the cases; where they fail, the case differs and others follow.
 
     Args:
         cases: The cases.
         folder: Where the files go.
-        control: What is not restored.
 
     Yields:
         Each case, with a list of differences.
     """
     left = list(cases)
     while left:
-        for case, found in _attempt(list(left), folder, control):
+        for case, found in _attempt(list(left), folder):
             left.remove(case)
             yield case, found
         if left:
             errors = [(folder / f'{rank}.stderr').read_text()[-2000:] for rank in (0, 1)]
-            failed = next(case for group in by_config(left).values() for case in group)
+            failed = in_order(left)[0]
             left.remove(failed)
             yield failed, [f'rank {rank} failed: {text}' for rank, text in enumerate(errors)]
 
 
-def _attempt(
-    cases: Sequence[Case], folder: Path, control: str | None
-) -> Iterator[tuple[Case, list[str]]]:
+def _attempt(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Case, list[str]]]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'meeting').unlink(missing_ok=True)
     processes = []
@@ -70,8 +53,8 @@ def _attempt(
         for rank in (0, 1):
             stderr = stack.enter_context((folder / f'{rank}.stderr').open('w'))
             process = subprocess.Popen(
-                [sys.executable, '-m', 'resume.pair', str(folder / 'files'), control or ''],
-                env=environment(rank),
+                [sys.executable, '-m', 'resume.pair', str(folder / 'files')],
+                env=environment(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -118,7 +101,7 @@ def _end(process: subprocess.Popen) -> None:
 
 def main() -> None:
     """Take part as one of the two."""
-    folder, control = Path(sys.argv[1]), sys.argv[2] or None
+    folder = Path(sys.argv[1])
     cases = [Case(*case) for case in json.load(sys.stdin)]
     results = os.fdopen(os.dup(1), 'w')
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -139,7 +122,7 @@ def main() -> None:
         world_size=2,
         timeout=datetime.timedelta(seconds=LIMIT / 2),
     )
-    for case, found in differences(cases, folder, control):
+    for case, found in differences(cases, folder):
         if is_main_process():
             results.write(json.dumps([case, found]) + '\n')
             results.flush()

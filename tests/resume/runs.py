@@ -26,15 +26,12 @@ SEEDS = {'reference': 1, 'resumed': 2}
 SHOWN = 8
 
 
-def differences(
-    cases: Iterable[Case], folder: Path, control: str | None = None
-) -> Iterator[tuple[Case, list[str]]]:
+def differences(cases: Iterable[Case], folder: Path) -> Iterator[tuple[Case, list[str]]]:
     """Run cases, in one process or as one of two, and tell what differs at their ends.
 
     Args:
         cases: The cases, all for as many processes as there are.
         folder: Where the files go, the same for all processes.
-        control: What is not restored: a key of ``CONTROLS``.
 
     Yields:
         Each case, with a list of readable differences.
@@ -50,7 +47,7 @@ def differences(
             engine = build(config, resumed, SEEDS['resumed'])
             engine.logger.setLevel('ERROR')
             path = str(whole / case.file)
-            engine.resume(lacking(path, control) if control else path)
+            engine.resume(lacking(path, case.lacks) if case.lacks else path)
             got = finish(engine)
             found = list(compare_ends(expected, got, case))
             if is_main_process():

@@ -1,17 +1,14 @@
 """A run that is killed again and again ends exactly as one that is left alone."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import tiny
 
 from nncore_compat.hooks import checkpoint
-
-TESTS = Path(__file__).resolve().parents[1]
+from resume import TESTS, environment
 
 
 def kill(folder, *options, timeout):
@@ -19,11 +16,7 @@ def kill(folder, *options, timeout):
     done = subprocess.run(
         [sys.executable, '-m', 'resume.kills', '--folder', str(folder), *options],
         cwd=TESTS,
-        env={
-            **os.environ,
-            'OMP_NUM_THREADS': '1',
-            'PYTHONPATH': os.pathsep.join([str(TESTS.parent), str(TESTS)]),
-        },
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=timeout,

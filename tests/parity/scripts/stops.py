@@ -25,6 +25,11 @@ EVENTS = (
 ERRORS = (RuntimeError, KeyboardInterrupt, StopIteration, SystemExit)
 
 
+def interrupt(signum, frame):
+    """A handler of the script's own, which is left to it."""
+    raise KeyboardInterrupt
+
+
 class Bomb(Hook):
     """Raises at the second time that an event happens, or the first if there is one only."""
 
@@ -92,7 +97,10 @@ def run(name, model=None, data=None, bomb=None):
         'left',
         error=repr(error),
         cause=[repr(getattr(error, '__cause__', None)), repr(getattr(error, '__context__', None))],
-        signals=[str(signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM)],
+        signals=[
+            getattr(handler, '__name__', str(handler))
+            for handler in map(signal.getsignal, (signal.SIGINT, signal.SIGTERM))
+        ],
         files=tree(name),
         trains=[p.requires_grad for p in engine.model.parameters()],
         modes=[torch.is_grad_enabled(), torch.is_inference_mode_enabled()],
@@ -104,7 +112,9 @@ def run(name, model=None, data=None, bomb=None):
 for event in EVENTS:
     for error in ERRORS:
         run(f'{event}_{error.__name__}', bomb=Bomb(event, error))
+signal.signal(signal.SIGINT, interrupt)
 run('signal', bomb=Bomb('after_train_iter', None))
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for error in (RuntimeError, StopIteration, KeyboardInterrupt):
     for mode, call in (('train', 2), ('val', 5)):
         model = Faulty()

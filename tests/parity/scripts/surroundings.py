@@ -43,7 +43,7 @@ def settings(where):
         environment=sorted(k for k in os.environ if k not in before),
         root=[logging.root.level, len(logging.root.handlers), logging.root.manager.disable],
         gc=[gc.isenabled(), *gc.get_threshold()],
-        alive=threading.active_count(),
+        alive=sum(one.name != 'signals' for one in threading.enumerate()),
         cwd=os.getcwd() == cwd,
         argv=len(sys.argv),
         recursion=sys.getrecursionlimit(),

@@ -54,7 +54,11 @@ sync()
 target = load_checkpoint(Net(norm=True), 'elsewhere/deep/epoch_2.pth', logger='loading')
 note('loaded', state=digest(target.state_dict()))
 checkpoint = get_checkpoint('whole_True/epoch_2.pth', map_location='cpu')
-note('read', keys=sorted(checkpoint), epoch=checkpoint['meta']['epoch'])
+note(
+    'read',
+    keys=sorted({'meta', 'optimizer', 'state_dict'} & checkpoint.keys()),
+    epoch=checkpoint['meta']['epoch'],
+)
 # A checkpoint of which only some keys fit: the main process alone has something to say.
 load_checkpoint(Net(norm=False), checkpoint, logger='loading')
 load_checkpoint(Net(norm=True), checkpoint, keys=['layers.0'], logger='loading')
