@@ -141,15 +141,17 @@ def writer_of(strategy: Any) -> AtomicCheckpointIO | None:
 
 
 def finish(strategy: Any) -> None:
-    """Raise what the last writes in the background have met; all processes take part.
+    """Wait for the last writes in the background, and raise what they have met; all take part.
 
     Args:
-        strategy: The strategy, which has waited for them.
+        strategy: The strategy.
 
     Raises:
         OSError: A file could not be written.
     """
     if isinstance(strategy.checkpoint_io, BackgroundCheckpointIO):
+        # Most strategies have waited at their own end, ModelParallelStrategy has not.
+        strategy.checkpoint_io.teardown()
         strategy.checkpoint_io.writer.report()
 
 
