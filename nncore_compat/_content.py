@@ -98,7 +98,9 @@ def check_section(section: Any, epoch: int, name: str) -> None:
     _check_kind(section.get('parameters', ...), (list, type(None)), f'{where}.parameters', name)
     for names in section['parameters'] or ():
         _check_kind(names, list, f'{where}.parameters', name)
-    _check_kind(section.get('ranks'), list, f'{where}.ranks', name)
+    _check_kind(section.get('frozen'), list, f'{where}.frozen', name)
+    _check_kind(section.get('gradients'), Mapping, f'{where}.gradients', name)
+    _check_kind(section.get('ranks') or None, list, f'{where}.ranks', name)
     for rank, own in enumerate(section['ranks']):
         _check_kind(own, Mapping, f'{where}.ranks[{rank}]', name)
         for key in _RANK:

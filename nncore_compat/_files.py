@@ -92,8 +92,14 @@ def replacing(filename: str | os.PathLike[str], *, check: bool = False) -> Itera
             os.fsync(raw.fileno())
         if check:
             _read_back(new)
+        # In place of a checkpoint that is a folder too.
+        old = aside(new) if os.path.isfile(os.path.join(target, '.metadata')) else None
+        if old is not None:
+            os.rename(target, old)
         os.replace(new, target)
         _sync(os.path.dirname(target))
+    if old is not None:
+        remove(old)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,10 @@ from ._prefixes import strip
 __all__ = ['META_KEYS', 'Position', 'by_index', 'kind', 'position', 'strip', 'trained', 'training']
 
 META_KEYS = ('epoch', 'iter', 'stages')
+# In our folders, weights have the names of the LightningModule, whose `model` the engine's is.
+PREFIX = 'model.'
+# There, what a window of accumulation has come to, by parameter.
+GRADIENTS = 'gradients'
 
 
 class Position(NamedTuple):

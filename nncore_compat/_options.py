@@ -19,7 +19,10 @@ OPTIONS = {
     '--accelerator': ('NAME', 'cpu, cuda, mps, tpu, or another that Lightning knows'),
     '--devices': ('N|LIST|auto', 'how many devices, or which: 2, 0,1 or auto (default: 1)'),
     '--num-nodes': ('N', 'number of machines (default: 1)'),
-    '--strategy': ('NAME', 'ddp, ddp_spawn, fsdp2, deepspeed_stage_2, ... (default: by devices)'),
+    '--strategy': (
+        'NAME',
+        'ddp, ddp_spawn, fsdp2, fsdp2_sharded, ... (default: by devices)',
+    ),
     '--precision': ('NAME', "Lightning's precision in place of amp: bf16-mixed, 64-true, ..."),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -53,6 +54,20 @@ def set_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states['cuda'].cpu())
     if 'mps' in states and torch.backends.mps.is_available():
         torch.mps.set_rng_state(states['mps'].cpu())
+
+
+def seed_from(states: dict[str, Any], number: int) -> None:
+    """Set the generators to states of their own, which others decide.
+
+    Args:
+        states: What :func:`get_states` returned in another process.
+        number: Tells apart those that are set by the same states.
+    """
+    data = states['torch'].numpy().tobytes() + number.to_bytes(8, 'little')
+    seed = int.from_bytes(hashlib.sha256(data).digest()[:4], 'little')
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def check(states: dict[str, Any]) -> None:

@@ -36,18 +36,21 @@ def resume(
         RuntimeError: It is no checkpoint of a training run.
     """
     checkpoint: Any = source
+    exact = exact and not quirks.active('inexact-resume')
     name = 'the given checkpoint'
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
-        checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
+        if exact and engine._run.shards and os.path.isdir(name):
+            checkpoint = _without_parts(name, **trusted)
+        else:
+            checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
     given, model = checkpoint, getattr(engine.model, 'module', engine.model)
     checkpoint = readable(given, name, model.state_dict())
     if _formats.kind(given) != 'ours' and _formats.position(given, name).batches_done:
         engine.logger.warning(f'{name} was saved within an epoch, which begins anew')
-    meta, section = checkpoint['meta'], None
-    if exact and not quirks.active('inexact-resume'):
-        section = checkpoint.get(_snapshot.KEY)
+    meta = checkpoint['meta']
+    section = checkpoint.get(_snapshot.KEY) if exact else None
     if section:
         _content.check_section(section, meta['epoch'], name)
 
@@ -78,6 +81,9 @@ def resume(
     if optimizer is not None:
         engine.optimizer = optimizer
     engine._resuming = checkpoint if section else None
+    if section and _snapshot.FOLDER in checkpoint:
+        # Read again at the launch, each process its part.
+        engine._resuming = {k: v for k, v in checkpoint.items() if k != 'state_dict'}
     engine._resume_options = kwargs
     engine._stage, engine._epoch = stage, meta['epoch']
     engine._iter = engine._start_iter = meta['iter']
@@ -87,6 +93,19 @@ def resume(
         f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'
     )
+
+
+def _without_parts(folder: str, weights_only: bool = True) -> Any:
+    """Read a folder, without what each process will have a part of; the weights are needed now."""
+    from . import _sharded
+
+    if not _sharded.is_sharded(folder):
+        return get_checkpoint(folder, weights_only=weights_only)
+    checkpoint = _sharded.read(folder, weights_only, only=lambda key: key == 'state_dict')
+    later = _formats.kind(checkpoint) == 'ours' and 'current_model_state' not in checkpoint
+    if not later:
+        return _sharded.read(folder, weights_only)
+    return {**checkpoint, _snapshot.FOLDER: (folder, weights_only)}
 
 
 def readable(checkpoint: Any, name: str, weights: Iterable[str] | None = None) -> dict[str, Any]:

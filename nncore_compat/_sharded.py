@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
-import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import metadata as parts
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 
+from . import _formats
+from ._formats import GRADIENTS, PREFIX
+from ._state_dict import blank_like
 from ._weights import load_file
 
 INDEX = '.metadata'
@@ -40,15 +43,33 @@ def is_sharded(path: str | os.PathLike[str]) -> bool:
     return os.path.isfile(os.path.join(path, INDEX))
 
 
-def read(folder: str | os.PathLike[str], weights_only: bool = True) -> dict[str, Any]:
+def lacking(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the files that the index of a folder tells of and that are not there."""
+    reader = _Reader(os.fspath(folder))
+    named = {info.relative_path for info in reader.read_metadata().storage_data.values()}
+    return sorted(named - set(os.listdir(folder)))
+
+
+def read(
+    folder: str | os.PathLike[str],
+    weights_only: bool = True,
+    like: Mapping[str, Any] | None = None,
+    only: Callable[[str], bool] | None = None,
+) -> dict[str, Any]:
     """Read a folder written by torch.distributed.checkpoint, with Lightning's `meta.pt` if there.
+
+    Each process reads by itself, without waiting for any other.
 
     Args:
         folder: The folder.
         weights_only: Whether to refuse anything but tensors and plain data.
+        like: Parameters by name. Of what belongs to one that is sharded, only this process's part
+            is read.
+        only: Tells by the first key of a tensor, 'state_dict' or 'optimizer_0', whether it is read.
 
     Returns:
-        The checkpoint, on the CPU; Lightning's has `optimizer_states`, as its files have.
+        The checkpoint, on the CPU where `like` does not say otherwise. Lightning's has
+        `optimizer_states`, as its files have; ours is as our files are.
 
     Raises:
         RuntimeError: It is damaged, no checkpoint, or refused.
@@ -58,13 +79,16 @@ def read(folder: str | os.PathLike[str], weights_only: bool = True) -> dict[str,
     try:
         reader.weights_only = weights_only
         index = reader.read_metadata()
-        flat = {key: _blank(entry) for key, entry in index.state_dict_metadata.items()}
-        with warnings.catch_warnings():
-            # That there is no process group.
-            warnings.simplefilter('ignore')
-            dcp.load(flat, storage_reader=reader, planner=_Planner(weights_only))
-        checkpoint = _nested(flat, index.planner_data or {})
-    except (Exception, dcp.CheckpointException) as error:
+        paths = index.planner_data or {}
+        flat: dict[str, Any] = {}
+        for key, entry in index.state_dict_metadata.items():
+            path = paths.get(key, (key,))
+            tensor = isinstance(entry, parts.TensorStorageMetadata)
+            if not tensor or only is None or only(path[0]):
+                flat[key] = _blank(entry, _parameter(path, like or {}))
+        _fill(flat, reader, index)
+        checkpoint = _nested(flat, paths)
+    except Exception as error:
         # As with single files, there is no common exception for damaged ones.
         raise RuntimeError(f'cannot read checkpoint {name!r}: {_reason(error)}') from error
     rest = os.path.join(name, REST)
@@ -73,13 +97,43 @@ def read(folder: str | os.PathLike[str], weights_only: bool = True) -> dict[str,
         optimizers = sorted(key for key in checkpoint if key.startswith('optimizer_'))
         if optimizers and 'optimizer_states' not in checkpoint:
             checkpoint['optimizer_states'] = [checkpoint.pop(key) for key in optimizers]
-    return checkpoint
+    return _as_file(checkpoint) if _formats.kind(checkpoint) == 'ours' else checkpoint
+
+
+def _fill(flat: dict[str, Any], reader: _Reader, index: parts.Metadata) -> None:
+    planner = _Planner(reader.weights_only)
+    planner.set_up_planner(flat, index, is_coordinator=True)
+    reader.set_up_storage_reader(index, is_coordinator=True)
+    plan = reader.prepare_local_plan(planner.create_local_plan())
+    [plan] = reader.prepare_global_plan(planner.create_global_plan([plan]))
+    reader.read_data(planner.finish_plan(plan), planner).wait()
+
+
+def _as_file(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of ours with the names and numbers of a file."""
+    result = dict(checkpoint)
+    for key in ('state_dict', 'current_model_state', GRADIENTS):
+        if key in result:
+            result[key] = {k.removeprefix(PREFIX): v for k, v in result[key].items()}
+    if 'optimizer_states' in result:
+        # What is empty is not in the index.
+        state = {'state': {}, **result['optimizer_states'][0]}
+        result['optimizer'] = _formats.by_index(state)
+        result['optimizer_states'] = [result['optimizer']]
+    result['nncore_compat'] = {
+        **result['nncore_compat'],
+        GRADIENTS: result.pop(GRADIENTS, {}),
+    }
+    return result
+
+
+def _parameter(path: tuple[Any, ...], like: Mapping[str, Any]) -> Any:
+    """What a tensor in an index belongs to, and is sharded like."""
+    name = path[2] if path[0].startswith('optimizer_') and len(path) > 3 else path[-1]
+    return like.get(str(name).removeprefix(PREFIX))
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, dcp.CheckpointException):
-        # Around what each process has met.
-        error = next((each[0] for each in error.failures.values()), error)
     first = (str(error).strip().splitlines() or [''])[0]
     return f'{type(error).__name__}: {first}'
 
@@ -120,10 +174,10 @@ class _Planner(DefaultLoadPlanner):
         self.original_state_dict[key] = torch.load(value, weights_only=self.weights_only)
 
 
-def _blank(entry: Any) -> Any:
-    if isinstance(entry, parts.TensorStorageMetadata):
-        return torch.empty(entry.size, dtype=entry.properties.dtype)
-    return None
+def _blank(entry: Any, parameter: Any) -> Any:
+    if not isinstance(entry, parts.TensorStorageMetadata):
+        return None
+    return blank_like(parameter, entry.size, entry.properties.dtype)
 
 
 def _nested(flat: dict[str, Any], paths: dict[str, tuple[Any, ...]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from . import (
     _random,
     comm,
 )
+from ._state_dict import placed_like
 from .hooks.base import Hook
 from .utils import load_checkpoint
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 KEY = 'nncore_compat'
 FORMAT = 1
+# Where the rest of a checkpoint is that was read but for what each process has a part of.
+FOLDER = 'folder'
 
 
 def collect(
@@ -46,6 +49,9 @@ def collect(
           ``'boundary'`` (after the validation) or ``'ended'`` (after that, in callbacks);
         - ``epoch``, ``batches_done``, ``batches``: the running epoch, from 0, and its iterations;
         - ``parameters``: names of the optimizer's parameters, by group;
+        - ``frozen``: names of the parameters that are not trained: a hook of an earlier stage may
+          have frozen them;
+        - ``gradients``: those that processes have parts of, within a window of accumulation;
         - ``ranks``: for each process its random states, the states of hooks and loaders, buffer
           and metrics, and what of weights, optimizer and gradients is its own.
     """
@@ -60,6 +66,8 @@ def collect(
         'batches_done': batches_done,
         'batches': len(engine.data_loaders['train']),
         'parameters': _optimizer_state.names(engine.model, engine.optimizer),
+        'frozen': [n for n, p in _model(engine).named_parameters() if not p.requires_grad],
+        'gradients': _gradients(engine, sharded=True),
         'ranks': comm.gather(own),
     }
 
@@ -82,11 +90,7 @@ def _own(engine: Engine, batches_done: int, averaged: Mapping[str, Any]) -> dict
         'weights': _differing(weights),
         'averaged': _differing({k: v for k, v in averaged.items() if torch.is_tensor(v)}),
         'optimizer': _differing(_optimizer_state.tensors(engine.optimizer)),
-        'gradients': {
-            name: _local(p.grad)
-            for name, p in _model(engine).named_parameters()
-            if p.grad is not None and engine._moment == 'iter'
-        },
+        'gradients': _gradients(engine, sharded=False),
     }
 
 
@@ -99,16 +103,21 @@ def restore(engine: Engine, checkpoint: dict[str, Any]) -> None:
         checkpoint: As :func:`_resume.resume` has kept it.
     """
     section = checkpoint[KEY]
-    own = own_part(section)
+    if FOLDER in checkpoint:
+        from . import _sharded
+
+        parameters = dict(_model(engine).named_parameters())
+        folder, weights_only = checkpoint[FOLDER]
+        checkpoint = _sharded.read(folder, weights_only, like=parameters)
+        section = {**section, 'gradients': checkpoint[KEY]['gradients']}
+    for name, param in _model(engine).named_parameters():
+        param.requires_grad_(name not in section['frozen'])
+    # What did not exist then goes on as the first one.
+    own = own_part(section) or section['ranks'][0]
     options = {**engine._resume_options, 'warning': False}
     load_weights(engine, checkpoint, section, **options)
     load_optimizer(engine, engine.optimizer, checkpoint, section)
-    if own is None:
-        return
-    if own['gradients']:
-        for name, param in _model(engine).named_parameters():
-            grad = own['gradients'].get(name)
-            param.grad = None if grad is None else _globally(grad, param)
+    _restore_gradients(engine, section)
     averages = engine._run.module.averages
     if averages is not None and own['averages'] is not None:
         averages.load_state_dict(own['averages'])
@@ -126,8 +135,20 @@ def restore(engine: Engine, checkpoint: dict[str, Any]) -> None:
     if same_world(section):
         for split, loader in _distinct(engine.data_loaders):
             if split in own['loaders']:
-                _batches.restore(loader, _plain.restored(own['loaders'][split]))
-    _random.set_states(own['random'])
+                state = _plain.restored(own['loaders'][split])
+                if split == 'train' and state['done']:
+                    state['done'] = section['batches_done']
+                _batches.restore(loader, state)
+    elif section['moment'] == 'iter':
+        # The samples of an epoch are shared out anew: each process leaves out as many as it would
+        # have had.
+        loader = engine.data_loaders['train']
+        _batches.restore(loader, {**_batches.state_of(loader), 'done': section['batches_done']})
+    if own_part(section) is not None:
+        _random.set_states(own['random'])
+    else:
+        # Others than the first one has.
+        _random.seed_from(own['random'], comm.get_rank())
 
 
 def same_world(section: dict[str, Any]) -> bool:
@@ -239,17 +260,31 @@ def _digest(tensor: torch.Tensor) -> bytes:
     return hashlib.sha1(data.numpy().data).digest()
 
 
-def _local(tensor: Any) -> torch.Tensor:
-    local = tensor.to_local() if hasattr(tensor, 'to_local') else tensor
-    return local.detach().cpu()
+def _gradients(engine: Engine, sharded: bool) -> dict[str, Any]:
+    """What a window of accumulation has come to."""
+    if engine._moment != 'iter':
+        return {}
+    return {
+        name: param.grad.detach() if sharded else param.grad.detach().cpu()
+        for name, param in _model(engine).named_parameters()
+        if param.grad is not None and hasattr(param.grad, 'placements') is sharded
+    }
 
 
-def _globally(grad: torch.Tensor, param: Any) -> torch.Tensor:
-    grad = grad.to(param.device)
-    if hasattr(param, 'placements'):
-        from torch.distributed.tensor import DTensor
+def _restore_gradients(engine: Engine, section: dict[str, Any]) -> None:
+    found = dict(section['gradients'])
+    if same_world(section):
+        found.update(section['ranks'][comm.get_rank()]['gradients'])
+    else:
+        # Their mean over all processes is what a step takes.
+        ranks = [part['gradients'] for part in section['ranks']]
+        for name in {name: None for part in ranks for name in part}:
+            found[name] = sum(part[name] for part in ranks if name in part) / len(ranks)
+    if found:
+        for name, param in _model(engine).named_parameters():
+            param.grad = _of(param, found[name]) if name in found else None
 
-        return DTensor.from_local(
-            grad, param.device_mesh, param.placements, shape=param.shape, stride=param.stride()
-        )
-    return grad.clone()
+
+def _of(param: Any, grad: torch.Tensor) -> torch.Tensor:
+    placed = placed_like(param, grad.to(param.device))
+    return placed.clone() if placed is grad else placed

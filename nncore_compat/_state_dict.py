@@ -91,3 +91,26 @@ def placed_like(param: Any, whole: Any) -> Any:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(whole.to(param.device), param.device_mesh, param.placements)
+
+
+def blank_like(param: Any, size: torch.Size, dtype: torch.dtype) -> Any:
+    """Return a tensor to be filled, of which this process has a part if it has one of a parameter.
+
+    Args:
+        param: The parameter; if it is not sharded or has another shape, the tensor is whole.
+        size: The shape of the whole tensor.
+        dtype: Its type.
+    """
+    if not hasattr(param, 'placements') or param.shape != size:
+        return torch.empty(size, dtype=dtype)
+    from torch.distributed.tensor import DTensor
+
+    local = torch.empty_like(param.to_local(), dtype=dtype, requires_grad=False)
+    return DTensor.from_local(
+        local,
+        param.device_mesh,
+        param.placements,
+        run_check=False,
+        shape=param.shape,
+        stride=param.stride(),
+    )

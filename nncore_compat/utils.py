@@ -71,8 +71,9 @@ def get_checkpoint(
     """Read a checkpoint.
 
     Args:
-        file_or_url: A file, a URL, or ``torchvision://`` and the name of a model.
-        map_location: Where ``torch.load`` puts the tensors.
+        file_or_url: A file, a folder of a distributed checkpoint, a URL, or ``torchvision://`` and
+            the name of a model.
+        map_location: Where ``torch.load`` puts the tensors; those of a folder go to the CPU.
         **kwargs: ``weights_only=False`` to unpickle any object of a trusted file; for URLs,
             arguments of ``torch.hub.load_state_dict_from_url``.
 
@@ -91,6 +92,12 @@ def get_checkpoint(
         return load_torchvision(name.removeprefix('torchvision://'), **kwargs)
     if name.startswith(('http://', 'https://')):
         return load_url(name, **kwargs)
+    if os.path.isdir(name):
+        # Takes a while to import.
+        from . import _sharded
+
+        if _sharded.is_sharded(name):
+            return _sharded.read(name, kwargs['weights_only'])
     return load_file(name, map_location, kwargs['weights_only'])
 
 

@@ -448,6 +448,15 @@ def test_other_numbers_are_gone_on_with(capsys):
     assert len(got[1]) == 9 and len(got[2]) == 9
 
 
+@pytest.mark.parametrize('options', [{}, *WORKERS.values()])
+def test_a_loader_that_knows_of_no_stop_begins_within_an_epoch(options):
+    """As where the samples are shared out among another number of processes."""
+    loader = DataLoader(range(10), 2, **options)
+    _batches.restore(loader, {**_batches.state_of(loader), 'done': 3})
+    found = [[batch.tolist() for batch in _batches.batches(loader)] for _ in range(2)]
+    assert found == [[[6, 7], [8, 9]], [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]]
+
+
 def test_workers_that_somebody_else_has_started(capsys):
     make = CASES['shuffled-persistent']
     data = make()

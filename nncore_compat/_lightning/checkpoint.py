@@ -8,7 +8,7 @@ import torch
 
 from .. import _plain, _snapshot
 from ..utils import stamped, to_cpu
-from . import private
+from . import private, sharded
 
 if TYPE_CHECKING:
     from .module import StagesModule
@@ -26,8 +26,9 @@ def complete(module: StagesModule, checkpoint: dict[str, Any]) -> None:
     """
     engine = module.engine
     done = _batches_done(module)
+    in_parts = sharded.splits(module.trainer.strategy)
     for key in ('state_dict', 'current_model_state'):
-        if key in checkpoint:
+        if key in checkpoint and not in_parts:
             checkpoint[key] = _without_prefix(checkpoint[key])
     averaged = checkpoint['state_dict'] if 'current_model_state' in checkpoint else None
     section = _snapshot.collect(engine, done, averaged)
@@ -52,10 +53,11 @@ def complete(module: StagesModule, checkpoint: dict[str, Any]) -> None:
         checkpoint['optimizer_states'] = [own['optimizer']]
     if 'callbacks' in checkpoint:
         checkpoint['callbacks'] = _callback_states(module, checkpoint['callbacks'])
-    rest = dict(checkpoint)
-    checkpoint.clear()
     # nncore's first, as its own files have them.
-    checkpoint.update(to_cpu({**own, **rest, _snapshot.KEY: section}))
+    whole = {**own, **checkpoint, _snapshot.KEY: section}
+    parts = sharded.take_parts(whole) if in_parts else {}
+    checkpoint.clear()
+    checkpoint.update(to_cpu(whole), **parts)
 
 
 def _batches_done(module: StagesModule) -> int:

@@ -41,21 +41,34 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         if isinstance(checkpoint, Snapshot):
             checkpoint = checkpoint.content
-        job = self.jobs.pop(str(path), None)
-        try:
+
+        def write() -> None:
             if '://' in str(path) or storage_options is not None:
-                super().save_checkpoint(checkpoint, path, storage_options)
+                super(AtomicCheckpointIO, self).save_checkpoint(checkpoint, path, storage_options)
             else:
                 _files.write(checkpoint, path)
-            if job is not None and job.then is not None:
+
+        self.carry_out(path, write)
+
+    def carry_out(self, path: Any, write: Callable[[], None]) -> None:
+        """Write something, and do what is to follow.
+
+        Args:
+            path: The file.
+            write: Writes it. Others may take part, but one process does what follows.
+        """
+        job = self.jobs.pop(str(path), None)
+        try:
+            write()
+            if job is not None and job.then is not None and comm.is_main_process():
                 job.then()
         except OSError as error:
             if job is None:
                 raise
-            if job.failed is not None:
-                job.failed(error)
-            else:
+            if job.failed is None:
                 self._error = error
+            elif comm.is_main_process():
+                job.failed(error)
 
     def report(self) -> None:
         """Raise what a write has met; all processes take part.
@@ -116,21 +129,29 @@ def prepare(strategy: Any, background: bool = False) -> AtomicCheckpointIO | Non
         strategy.checkpoint_io = io = BackgroundCheckpointIO()
     elif type(io) is TorchCheckpointIO:
         strategy.checkpoint_io = io = AtomicCheckpointIO()
+    return writer_of(strategy)
+
+
+def writer_of(strategy: Any) -> AtomicCheckpointIO | None:
+    """Return what writes for a strategy; None if that is its user's."""
+    io = strategy.checkpoint_io
     if isinstance(io, BackgroundCheckpointIO):
         return io.writer
     return io if isinstance(io, AtomicCheckpointIO) else None
 
 
 def finish(strategy: Any) -> None:
-    """Raise what the last writes in the background have met; all processes take part.
+    """Wait for the last writes in the background, and raise what they have met; all take part.
 
     Args:
-        strategy: The strategy, which has waited for them.
+        strategy: The strategy.
 
     Raises:
         OSError: A file could not be written.
     """
     if isinstance(strategy.checkpoint_io, BackgroundCheckpointIO):
+        # Most strategies have waited at their own end, ModelParallelStrategy has not.
+        strategy.checkpoint_io.teardown()
         strategy.checkpoint_io.writer.report()
 
 

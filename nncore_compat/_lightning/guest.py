@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .. import _evaluation, _phases
-from . import checkpoint_io, settings, strategy
+from . import checkpoint_io, settings, sharded, strategy
 from .arrangement import Arrangement
 from .precision import take_over
 from .private import UninterruptedTrainer
@@ -63,6 +63,7 @@ class Guest(Callback):
         run, trainer, engine = self.run, self.trainer, self.run.engine
         fitting = trainer.state.fn == TrainerFn.FITTING
         check(trainer, run)
+        sharded.adopt(trainer.strategy)
         run.used = True
         run.trainer = trainer  # type: ignore[assignment]
         run.module.begin()

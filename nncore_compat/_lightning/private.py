@@ -125,6 +125,11 @@ def spread(strategy: ModelParallelStrategy, processes: int) -> None:
         strategy._data_parallel_size = processes
 
 
+def saves_folders(strategy: ModelParallelStrategy) -> bool:
+    """Tell whether a strategy is to save distributed checkpoints."""
+    return strategy._save_distributed_checkpoint
+
+
 def run_again(strategy: Any) -> list[Any]:
     """Run the script again in as many processes as are missing, and return them."""
     strategy.launcher.launch(_do_nothing)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import _snapshot, _stages
+from .. import _snapshot, _stages, comm
+from ..hooks import OptimizerHook
 from . import checkpoint as checkpoints
 from . import private
 from .strategy import binds_optimizer, exchange_optimizer
@@ -68,8 +69,11 @@ def enter(first: FirstSegment, trainer: Any) -> None:
     first.open_epoch(trainer)
     engine._call_hook('before_train_epoch')
     length = len(engine.data_loaders['train'])
-    _scale(engine, checkpoint, section, length)
+    recounted = _scale(engine, section, length)
     _snapshot.restore(engine, checkpoint)
+    for hook in engine.hooks.values():
+        if isinstance(hook, OptimizerHook):
+            hook.move_window(recounted)
     if not binds_optimizer(trainer.strategy):
         exchange_optimizer(trainer)
     if not first.callbacks_restored:
@@ -93,17 +97,26 @@ def enter(first: FirstSegment, trainer: Any) -> None:
     private.resize_training(trainer, max(1, length))
 
 
-def _scale(
-    engine: Engine, checkpoint: dict[str, Any], section: dict[str, Any], length: int
-) -> None:
-    """Count in epochs of another length: as many samples, on another number of processes."""
-    before = section['batches']
+def _scale(engine: Engine, section: dict[str, Any], length: int) -> int:
+    """Count in epochs of another length: as many samples, on another number of processes.
+
+    Returns:
+        How much higher the count of the epoch's iterations is now.
+    """
+    before, done = section['batches'], section['batches_done']
+    world = len(section['ranks'])
+    if not _snapshot.same_world(section):
+        engine.logger.warning(
+            f'Saved with {world} process(es), going on with {comm.get_world_size()}: not exactly '
+            'as the run would have gone on'
+        )
     if length == before or before == 0:
-        return
+        return 0
     engine.logger.info(
         f'An epoch has {length} iterations now, and had {before} when the checkpoint was saved: '
         'the iterations that are done are counted anew'
     )
-    section['batches_done'] = section['batches_done'] * length // before
+    section['batches_done'] = done * length // before
     engine._iter = engine._epoch_start = engine._epoch * length
     engine._start_iter = engine._iter + section['batches_done']
+    return section['batches_done'] - done

@@ -18,6 +18,7 @@ from . import (
     processes,
     reentry,
     settings,
+    sharded,
     strategy,
     trainer,
 )
@@ -65,6 +66,7 @@ class Run:
             take_over(engine, self.module, self.precision)
         self.arrangement = Arrangement(engine, self.trainer, self.module, self.settings)
         strategy.refuse_scalars(self.trainer.strategy, engine.model)
+        sharded.adopt(self.trainer.strategy)
         self.binding = strategy.binds_optimizer(self.trainer.strategy)
 
     def join(self) -> None:
@@ -83,6 +85,11 @@ class Run:
     def several(self) -> bool:
         """Whether the run has several processes."""
         return self.trainer.world_size > 1
+
+    @property
+    def shards(self) -> bool:
+        """Whether each process is to have a part of the model."""
+        return self.several and strategy.shards(self.trainer.strategy)
 
     @property
     def starts_later(self) -> bool:

@@ -109,7 +109,7 @@ def plugins(settings: Mapping[str, Any]) -> list[Any]:
 def brings_precision(strategy: Any) -> bool:
     """Tell whether a strategy works with a precision plugin of its own only."""
     if isinstance(strategy, str):
-        return strategy.startswith(BRINGING) and strategy != 'fsdp2'
+        return strategy.startswith(BRINGING) and not strategy.startswith('fsdp2')
     return isinstance(
         strategy, (FSDPStrategy, DeepSpeedStrategy, SingleDeviceXLAStrategy, XLAStrategy)
     )

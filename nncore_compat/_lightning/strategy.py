@@ -17,8 +17,8 @@ from lightning.pytorch.strategies import (
 )
 from torch import distributed, nn
 
-from ..utils import to_cpu
 from . import private
+from .sharded import ShardedCheckpoints
 
 
 class ReplicatedStrategy(private.UnwrappedStrategy):
@@ -42,8 +42,16 @@ class ReplicatedStrategy(private.UnwrappedStrategy):
                 distributed.broadcast(tensor.detach(), src=0)
 
 
-class ShardedStrategy(ModelParallelStrategy):
-    """FSDP2 over all processes, with whole checkpoints."""
+class ShardedStrategy(ShardedCheckpoints, ModelParallelStrategy):
+    """FSDP2 over all processes: ``fsdp2``, or ``fsdp2_sharded`` for distributed checkpoints.
+
+    Checkpoints are files, which the first process gathers and writes. With
+    ``save_distributed_checkpoint`` they are folders, to which each process writes the parts that it
+    has, on a disk that all share. Either kind resumes on any number of processes.
+
+    Args:
+        **kwargs: Arguments of ``ModelParallelStrategy``.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -54,10 +62,6 @@ class ShardedStrategy(ModelParallelStrategy):
         """Make the process group, and one dimension of all its processes."""
         private.spread(self, self.num_nodes * self.num_processes)
         super().setup_environment()
-
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Return the whole state, by the indices of the parameters; all processes take part."""
-        return to_cpu(optimizer.state_dict())
 
 
 def binds_optimizer(strategy: Any) -> bool:
@@ -126,6 +130,11 @@ def refuse_scalars(strategy: Any, module: nn.Module) -> None:
             )
 
 
+def shards(strategy: Any) -> bool:
+    """Tell whether a strategy has the module shard its model."""
+    return isinstance(strategy, ModelParallelStrategy)
+
+
 def shard(module: LightningModule, optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Shard a model over the processes, block by block, and have its optimizers follow.
 
@@ -173,3 +182,9 @@ def _follow(optimizer: torch.optim.Optimizer, after: dict[Any, Any]) -> None:
 
 if 'fsdp2' not in StrategyRegistry:
     StrategyRegistry.register('fsdp2', ShardedStrategy, description='FSDP2 (fully_shard)')
+    StrategyRegistry.register(
+        'fsdp2_sharded',
+        ShardedStrategy,
+        description='FSDP2 (fully_shard), with distributed checkpoints',
+        save_distributed_checkpoint=True,
+    )

@@ -110,6 +110,10 @@ class OptimizerHook(Hook):
         if state_dict['scaler'] and self.scaler is not None and self.scaler.is_enabled():
             self.scaler.load_state_dict(state_dict['scaler'])
 
+    def move_window(self, iterations: int) -> None:
+        """Counts the window from another place, where the iterations of the epoch are recounted."""
+        self._last_updated_iter += iterations
+
     def _before_step(self, engine: Any) -> None:
         """Clip and record; the gradients are unscaled by now."""
         clip = engine.cur_stage.get('grad_clip')
