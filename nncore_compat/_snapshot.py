@@ -13,12 +13,12 @@ from . import (
     __version__,
     _batches,
     _buffer_state,
+    _gradient_state,
     _optimizer_state,
     _plain,
     _random,
     comm,
 )
-from ._state_dict import placed_like
 from .hooks.base import Hook
 from .utils import load_checkpoint
 
@@ -56,6 +56,7 @@ def collect(
           and metrics, and what of weights, optimizer and gradients is its own.
     """
     own = _own(engine, batches_done, averaged or {})
+    within = engine._moment == 'iter'
     return {
         'format': FORMAT,
         'version': __version__,
@@ -67,7 +68,7 @@ def collect(
         'batches': len(engine.data_loaders['train']),
         'parameters': _optimizer_state.names(engine.model, engine.optimizer),
         'frozen': [n for n, p in _model(engine).named_parameters() if not p.requires_grad],
-        'gradients': _gradients(engine, sharded=True),
+        'gradients': _gradient_state.collect(_model(engine), sharded=True) if within else {},
         'ranks': comm.gather(own),
     }
 
@@ -79,7 +80,8 @@ def _model(engine: Engine) -> torch.nn.Module:
 def _own(engine: Engine, batches_done: int, averaged: Mapping[str, Any]) -> dict[str, Any]:
     """What only this process knows."""
     averages = engine._run.module.averages
-    running = batches_done if engine._moment == 'iter' else None
+    within = engine._moment == 'iter'
+    running = batches_done if within else None
     weights = {k: v for k, v in _model(engine).state_dict().items() if torch.is_tensor(v)}
     return {
         'random': _random.get_states(),
@@ -90,7 +92,7 @@ def _own(engine: Engine, batches_done: int, averaged: Mapping[str, Any]) -> dict
         'weights': _differing(weights),
         'averaged': _differing({k: v for k, v in averaged.items() if torch.is_tensor(v)}),
         'optimizer': _differing(_optimizer_state.tensors(engine.optimizer)),
-        'gradients': _gradients(engine, sharded=False),
+        'gradients': _gradient_state.collect(_model(engine), sharded=False) if within else {},
     }
 
 
@@ -117,7 +119,7 @@ def restore(engine: Engine, checkpoint: dict[str, Any]) -> None:
     options = {**engine._resume_options, 'warning': False}
     load_weights(engine, checkpoint, section, **options)
     load_optimizer(engine, engine.optimizer, checkpoint, section)
-    _restore_gradients(engine, section)
+    _gradient_state.restore(_model(engine), section['gradients'], _gradients(section))
     averages = engine._run.module.averages
     if averages is not None and own['averages'] is not None:
         averages.load_state_dict(own['averages'])
@@ -201,6 +203,12 @@ def load_optimizer(
             tensor.copy_(differing[key])
 
 
+def _gradients(section: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those whose mean this process goes on with."""
+    ranks = [part['gradients'] for part in section['ranks']]
+    return [ranks[comm.get_rank()]] if same_world(section) else ranks
+
+
 def own_of(section: dict[str, Any] | None, key: str) -> dict[str, Any]:
     """Return what of some tensors is this process's own, for as many processes as there were."""
     own = own_part(section) if section and same_world(section) else None
@@ -258,33 +266,3 @@ def _digest(tensor: torch.Tensor) -> bytes:
         return b''
     data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return hashlib.sha1(data.numpy().data).digest()
-
-
-def _gradients(engine: Engine, sharded: bool) -> dict[str, Any]:
-    """What a window of accumulation has come to."""
-    if engine._moment != 'iter':
-        return {}
-    return {
-        name: param.grad.detach() if sharded else param.grad.detach().cpu()
-        for name, param in _model(engine).named_parameters()
-        if param.grad is not None and hasattr(param.grad, 'placements') is sharded
-    }
-
-
-def _restore_gradients(engine: Engine, section: dict[str, Any]) -> None:
-    found = dict(section['gradients'])
-    if same_world(section):
-        found.update(section['ranks'][comm.get_rank()]['gradients'])
-    else:
-        # Their mean over all processes is what a step takes.
-        ranks = [part['gradients'] for part in section['ranks']]
-        for name in {name: None for part in ranks for name in part}:
-            found[name] = sum(part[name] for part in ranks if name in part) / len(ranks)
-    if found:
-        for name, param in _model(engine).named_parameters():
-            param.grad = _of(param, found[name]) if name in found else None
-
-
-def _of(param: Any, grad: torch.Tensor) -> torch.Tensor:
-    placed = placed_like(param, grad.to(param.device))
-    return placed.clone() if placed is grad else placed
