@@ -363,7 +363,9 @@ def interrupted(process, signum, batches, group=False):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('launcher', LAUNCHERS)
+@pytest.mark.parametrize(
+    'launcher', ['alone', 'devices', pytest.param('torchrun', marks=pytest.mark.whole_matrix)]
+)
 def test_scripts_with_workers_go_on_to_the_same_end(tmp_path, scripts, launcher):
     process = script(launcher, tmp_path, 0.05)
     output = interrupted(process, signal.SIGTERM, 8, group=launcher == 'alone')
