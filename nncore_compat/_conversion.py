@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from . import _formats, _nncore, _safetensors, _sharded
+from . import _formats, _safetensors, _sharded
 from ._formats import Position
 from ._prefixes import rename, wrapper
 from ._weights import load_file
+from .utils import stamped
 
 # The oldest Lightning that reads what is written here: a newer one takes it from there.
 LIGHTNING = '2.4.0'
@@ -102,11 +102,8 @@ def to_nncore(
             raise
         parts = {}
     known = (parts or checkpoint).get('meta')
-    meta = {
-        'nncore_version': _nncore.version() or _nncore.API_VERSION,
-        'create_time': time.strftime('%Y-%m-%d %H:%M:%S'),
-        **(known if isinstance(known, Mapping) else {}),
-    }
+    # Who made it, and when, unless it says so itself.
+    meta = {**stamped({}), **(known if isinstance(known, Mapping) else {})}
     weights = _chosen(checkpoint, which or 'current')
     result = {'meta': meta, 'state_dict': _bare(weights, _formats.kind(checkpoint), prefix)}
     if parts:

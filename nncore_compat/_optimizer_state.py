@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._state_dict import placed_like
+from ._state_dict import inner, placed_like
 
 
 def names(model: nn.Module, optimizer: Any) -> list[list[str]] | None:
@@ -18,7 +18,7 @@ def names(model: nn.Module, optimizer: Any) -> list[list[str]] | None:
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         return None
-    known = {id(p): name for name, p in _inner(model).named_parameters()}
+    known = {id(p): name for name, p in inner(model).named_parameters()}
     groups = [[known.get(id(p), '') for p in group['params']] for group in optimizer.param_groups]
     return groups if all(name for group in groups for name in group) else None
 
@@ -38,7 +38,7 @@ def load(
     if not isinstance(optimizer, torch.optim.Optimizer):
         optimizer.load_state_dict(state)
         return
-    known = dict(_inner(model).named_parameters())
+    known = dict(inner(model).named_parameters())
     if names is not None and all(name in known for group in names for name in group):
         _regroup(optimizer, state['param_groups'], [[known[n] for n in group] for group in names])
     params = [p for group in optimizer.param_groups for p in group['params']]
@@ -62,10 +62,6 @@ def tensors(optimizer: Any) -> dict[str, torch.Tensor]:
         for key, value in optimizer.state.get(param, {}).items()
         if torch.is_tensor(value)
     }
-
-
-def _inner(model: nn.Module) -> nn.Module:
-    return getattr(model, 'module', model)
 
 
 def _regroup(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _content, _formats, _phases, _plain, _snapshot, _stages, quirks
 from ._errors import located
+from ._state_dict import inner
 from .utils import get_checkpoint
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def resume(
             checkpoint = _without_parts(name, **trusted)
         else:
             checkpoint = get_checkpoint(name, map_location=engine._model_device, **trusted)
-    given, model = checkpoint, getattr(engine.model, 'module', engine.model)
-    checkpoint = readable(given, name, model.state_dict())
+    given = checkpoint
+    checkpoint = readable(given, name, inner(engine.model).state_dict())
     if _formats.kind(given) != 'ours' and _formats.position(given, name).batches_done:
         engine.logger.warning(f'{name} was saved within an epoch, which begins anew')
     meta = checkpoint['meta']

@@ -19,6 +19,7 @@ from . import (
     _random,
     comm,
 )
+from ._state_dict import inner
 from .hooks.base import Hook
 from .utils import load_checkpoint
 
@@ -67,14 +68,10 @@ def collect(
         'batches_done': batches_done,
         'batches': len(engine.data_loaders['train']),
         'parameters': _optimizer_state.names(engine.model, engine.optimizer),
-        'frozen': [n for n, p in _model(engine).named_parameters() if not p.requires_grad],
-        'gradients': _gradient_state.collect(_model(engine), sharded=True) if within else {},
+        'frozen': [n for n, p in inner(engine.model).named_parameters() if not p.requires_grad],
+        'gradients': _gradient_state.collect(inner(engine.model), sharded=True) if within else {},
         'ranks': comm.gather(own),
     }
-
-
-def _model(engine: Engine) -> torch.nn.Module:
-    return getattr(engine.model, 'module', engine.model)
 
 
 def _own(engine: Engine, batches_done: int, averaged: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +79,7 @@ def _own(engine: Engine, batches_done: int, averaged: Mapping[str, Any]) -> dict
     averages = engine._run.module.averages
     within = engine._moment == 'iter'
     running = batches_done if within else None
-    weights = {k: v for k, v in _model(engine).state_dict().items() if torch.is_tensor(v)}
+    weights = {k: v for k, v in inner(engine.model).state_dict().items() if torch.is_tensor(v)}
     return {
         'random': _random.get_states(),
         'hooks': _hook_states(engine),
@@ -92,7 +89,7 @@ def _own(engine: Engine, batches_done: int, averaged: Mapping[str, Any]) -> dict
         'weights': _differing(weights),
         'averaged': _differing({k: v for k, v in averaged.items() if torch.is_tensor(v)}),
         'optimizer': _differing(_optimizer_state.tensors(engine.optimizer)),
-        'gradients': _gradient_state.collect(_model(engine), sharded=False) if within else {},
+        'gradients': _gradient_state.collect(inner(engine.model), sharded=False) if within else {},
     }
 
 
@@ -108,18 +105,18 @@ def restore(engine: Engine, checkpoint: dict[str, Any]) -> None:
     if FOLDER in checkpoint:
         from . import _sharded
 
-        parameters = dict(_model(engine).named_parameters())
+        parameters = dict(inner(engine.model).named_parameters())
         folder, weights_only = checkpoint[FOLDER]
         checkpoint = _sharded.read(folder, weights_only, like=parameters)
         section = {**section, 'gradients': checkpoint[KEY]['gradients']}
-    for name, param in _model(engine).named_parameters():
+    for name, param in inner(engine.model).named_parameters():
         param.requires_grad_(name not in section['frozen'])
     # What did not exist then goes on as the first one.
     own = own_part(section) or section['ranks'][0]
     options = {**engine._resume_options, 'warning': False}
     load_weights(engine, checkpoint, section, **options)
     load_optimizer(engine, engine.optimizer, checkpoint, section)
-    _gradient_state.restore(_model(engine), section['gradients'], _gradients(section))
+    _gradient_state.restore(inner(engine.model), section['gradients'], _gradients(section))
     averages = engine._run.module.averages
     if averages is not None and own['averages'] is not None:
         averages.load_state_dict(own['averages'])

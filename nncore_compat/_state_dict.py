@@ -9,6 +9,11 @@ from ._logging import log
 from .comm import is_main_process
 
 
+def inner(model: Any) -> Any:
+    """Return the model inside of a wrapper, which has it as ``module``; else the model."""
+    return getattr(model, 'module', model)
+
+
 def select(state_dict: dict[str, Any], keys: list[str] | str | None = None) -> dict[str, Any]:
     """Return the weights under the names they have in an unwrapped model.
 

@@ -12,7 +12,7 @@ from torch import nn
 from . import _nncore
 from ._files import write
 from ._registry import DATASETS
-from ._state_dict import load_state_dict, select
+from ._state_dict import inner, load_state_dict, select
 from ._weights import load_file, load_torchvision, load_url
 from .comm import broadcast
 
@@ -135,9 +135,7 @@ def load_checkpoint(
     state_dict = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(state_dict, dict):
         raise RuntimeError(f'no state dict found in the checkpoint, which is {type(checkpoint)}')
-    load_state_dict(
-        getattr(model, 'module', model), select(state_dict, keys), strict, warning, logger
-    )
+    load_state_dict(inner(model), select(state_dict, keys), strict, warning, logger)
     return model if _nncore.new_returns() else checkpoint
 
 
@@ -197,12 +195,12 @@ def save_checkpoint(
     """
     checkpoint = {
         'meta': stamped({} if meta is None else meta),
-        'state_dict': getattr(model, 'module', model).state_dict(),
+        'state_dict': inner(model).state_dict(),
     }
     if optimizer is not None:
         checkpoint['optimizer'] = optimizer.state_dict()
     checkpoint = to_cpu(checkpoint)
-    write_checkpoint(checkpoint, filename)
+    write(checkpoint, filename)
     return checkpoint
 
 
@@ -220,16 +218,3 @@ def stamped(meta: dict[str, Any]) -> dict[str, Any]:
         create_time=time.strftime('%Y-%m-%d %H:%M:%S'),
     )
     return meta
-
-
-def write_checkpoint(checkpoint: dict[str, Any], filename: str | os.PathLike[str]) -> None:
-    """Write a checkpoint, all or nothing.
-
-    Args:
-        checkpoint: The checkpoint.
-        filename: The file; its folder is made.
-
-    Raises:
-        OSError: If it could not be written; the old file is untouched then.
-    """
-    write(checkpoint, filename)

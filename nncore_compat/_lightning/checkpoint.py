@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import _plain, _snapshot
+from .._formats import PREFIX
+from .._prefixes import rename
 from ..utils import stamped, to_cpu
 from . import private, sharded
 
 if TYPE_CHECKING:
     from .module import StagesModule
-
-PREFIX = 'model.'
 
 
 def complete(module: StagesModule, checkpoint: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ def complete(module: StagesModule, checkpoint: dict[str, Any]) -> None:
     in_parts = sharded.splits(module.trainer.strategy)
     for key in ('state_dict', 'current_model_state'):
         if key in checkpoint and not in_parts:
-            checkpoint[key] = _without_prefix(checkpoint[key])
+            checkpoint[key] = rename(checkpoint[key], remove=PREFIX)
     averaged = checkpoint['state_dict'] if 'current_model_state' in checkpoint else None
     section = _snapshot.collect(engine, done, averaged)
     section['metrics'] = dict(module.trainer.callback_metrics)
@@ -70,18 +70,6 @@ def _batches_done(module: StagesModule) -> int:
     return max(done, private.batches_processed(module.trainer))
 
 
-def _without_prefix(weights: dict[str, Any]) -> dict[str, Any]:
-    metadata = getattr(weights, '_metadata', None)
-    bare = type(weights)((key.removeprefix(PREFIX), value) for key, value in weights.items())
-    if metadata is not None:
-        bare._metadata = type(metadata)(  # type: ignore[attr-defined]
-            (key.removeprefix(PREFIX) if key != 'model' else '', value)
-            for key, value in metadata.items()
-            if key
-        )
-    return bare
-
-
 def _callback_states(module: StagesModule, states: dict[str, Any]) -> dict[str, Any]:
     kept = {}
     for key, state in states.items():
@@ -108,7 +96,7 @@ def restore_callbacks(trainer: Any, module: StagesModule, checkpoint: dict[str, 
         shown['state_dict'] = {**shown['state_dict'], **averaged}
     for key in ('state_dict', 'current_model_state'):
         if key in shown:
-            shown[key] = {f'{PREFIX}{name}': value for name, value in shown[key].items()}
+            shown[key] = rename(shown[key], add=PREFIX)
     for callback in trainer.callbacks:
         callback.on_load_checkpoint(trainer, module, shown)
         if callback.state_key in states:
