@@ -150,7 +150,7 @@ def test_wandb_settings_may_be_given(tmp_path, monkeypatch):
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch):
-    for place in ('comm', 'hooks.writer'):
+    for place in ('comm', 'hooks.writer', 'hooks._writers.command_line'):
         monkeypatch.setattr(f'nncore_compat.{place}.is_main_process', lambda: False)
     engine = run(['CommandLineWriter', 'JSONWriter', 'TensorboardWriter'], tmp_path)
     assert engine.lines == []
@@ -431,7 +431,7 @@ def test_wandb_goes_on_with_its_run(tmp_path, monkeypatch):
 
 
 def test_other_processes_note_nothing(tmp_path, monkeypatch):
-    for place in ('comm', 'hooks.writer'):
+    for place in ('comm', 'hooks.writer', 'hooks._writers.command_line'):
         monkeypatch.setattr(f'nncore_compat.{place}.is_main_process', lambda: False)
     assert run_of_a_hook(tmp_path, ['JSONWriter'], taken_up(), {}, saves_at=3).state == {}
     assert list(tmp_path.iterdir()) == []
