@@ -75,9 +75,8 @@ class EventFile:
         self._records = RecordWriter(path.open('ab'))
         self._behind = False
 
-    def get_logdir(self) -> str:
-        """Return the folder."""
-        return self._thread.get_logdir()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._thread, name)
 
     def add_event(self, event: Any) -> None:
         """Write an event."""

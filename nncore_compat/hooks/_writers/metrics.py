@@ -34,8 +34,7 @@ class Averages:
         place = name, key, window_size
         if place not in self._known:
             self._known[place] = getattr(self.buffer, name)(key, window_size=window_size)
-        value = self._known[place]
-        return dict(value) if isinstance(value, dict) else value
+        return self._known[place]
 
 
 _shared: ContextVar[Averages | None] = ContextVar('averages', default=None)

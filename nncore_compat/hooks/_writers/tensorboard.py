@@ -9,8 +9,8 @@ from typing import Any
 
 from ...comm import main_only
 from .._graph import add_graph
-from . import event_file
 from .base import WRITERS, Writer
+from .event_file import EventFiles
 from .metrics import averages_of
 
 _RECORDS = ('histogram', 'image', 'images', 'figure', 'video', 'audio', 'text')
@@ -30,6 +30,8 @@ class TensorboardWriter(Writer):
         **kwargs: Passed to `torch.utils.tensorboard.SummaryWriter`.
     """
 
+    _files: EventFiles | None = None
+
     def __init__(
         self, log_dir: str | None = None, input_to_model: Any = None, **kwargs: Any
     ) -> None:
@@ -40,8 +42,6 @@ class TensorboardWriter(Writer):
         # Ends the names of event files: others may write to the folder.
         self._mark = uuid.uuid4().hex[:8]
         self._goes_on = False
-        # Event files of this writer in the processes before.
-        self._earlier: set[Path] = set()
 
     def open(self, engine: Any) -> None:
         """Opens the event file and writes the graph."""
@@ -50,9 +50,9 @@ class TensorboardWriter(Writer):
         self._log_dir = self._folder(engine)
         os.makedirs(self._log_dir, exist_ok=True)
         suffix = f'{self._kwargs.get("filename_suffix", "")}.{self._mark}'
-        self._earlier = {path for _, path in self._events(self._log_dir)}
+        earlier = [path for _, path in self._events(self._log_dir)]
         self._writer = SummaryWriter(self._log_dir, **{**self._kwargs, 'filename_suffix': suffix})
-        event_file.take_over(self._writer, self._mark, self._earlier)
+        self._files = EventFiles(self._writer, self._mark, earlier)
 
         if self._input_to_model is not None and not self._goes_on:
             add_graph(self._writer, engine, self._input_to_model)
@@ -98,7 +98,8 @@ class TensorboardWriter(Writer):
         Raises:
             TypeError: For a record of unknown type.
         """
-        event_file.catch_up(self._writer)
+        if self._files is not None:
+            self._files.catch_up()
         step = engine.iter + 1
         averages = averages_of(engine)
         for key in list(engine.buffer.keys()):
@@ -118,5 +119,6 @@ class TensorboardWriter(Writer):
                 many = isinstance(value, dict)
                 add = self._writer.add_scalars if many else self._writer.add_scalar
                 add(f'{key}/{engine.mode}', value, global_step=step)
-                if many:  # Each of its values has a file of its own.
-                    event_file.take_over(self._writer, self._mark, self._earlier)
+                if many and self._files is not None:
+                    # Each of its values has a file of its own, since the first time.
+                    self._files.take_over()
