@@ -97,8 +97,6 @@ def scalars(engine: Any, window_size: int) -> Iterator[tuple[str, float]]:
 
 def peak_memory(model: torch.nn.Module) -> int | None:
     """Returns the most memory that any process has held on its GPU, in MiB, on rank 0."""
-    if not torch.cuda.is_initialized():
-        return None
     param = next(model.parameters(), None)
     if param is None or param.device.type != 'cuda':
         return None
