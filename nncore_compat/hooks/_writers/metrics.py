@@ -41,7 +41,7 @@ _shared: ContextVar[Averages | None] = ContextVar('averages', default=None)
 
 
 @contextmanager
-def share(averages: Averages | None) -> Iterator[None]:
+def share(averages: Averages) -> Iterator[None]:
     """Has `averages_of` return these in the meantime."""
     token = _shared.set(averages)
     try:
