@@ -42,7 +42,7 @@ class EventFiles:
         if getattr(add, '__globals__', None) is not vars(stock):
             return
         for one in self._parts():
-            if type(one.event_writer) is not stock.EventFileWriter:
+            if type(getattr(one, 'event_writer', None)) is not stock.EventFileWriter:
                 continue
             found = Path(one.get_logdir()).glob(f'*tfevents*.{self._mark}')
             paths = [path for path in found if path not in self._earlier]
@@ -52,11 +52,11 @@ class EventFiles:
     def catch_up(self) -> None:
         """Wait for what threads have got to write."""
         for one in self._parts():
-            if isinstance(one.event_writer, EventFile):
+            if isinstance(getattr(one, 'event_writer', None), EventFile):
                 one.event_writer.catch_up()
 
     def _parts(self) -> Iterator[Any]:
-        yield from (self._writer.all_writers or {}).values()
+        yield from (getattr(self._writer, 'all_writers', None) or {}).values()
 
 
 class EventFile:
