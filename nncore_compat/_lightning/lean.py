@@ -204,7 +204,8 @@ class LeanEvaluation(_EvaluationLoop):
 
     def _run_batches(self, kind: str) -> None:
         trainer: Any = self.trainer
-        module, data_fetcher = trainer.lightning_module, self._data_fetcher
+        module: Any = trainer.lightning_module
+        data_fetcher: Any = self._data_fetcher
         progress, results = self.batch_progress, self._results
         names, connector = vars(module), trainer._logger_connector
         before = names['_current_fx_name']
