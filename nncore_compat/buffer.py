@@ -36,8 +36,10 @@ class Buffer:
         self._max_size = max_size
         self._logger = logger
         self._data: OrderedDict[str, list[Any]] = OrderedDict()
-        # How many at the head of a list are no longer there: to take out each one would move all.
+        # How many at the head of a list count as gone: to take each out would move all the others.
         self._gone: dict[str, int] = {}
+        # How many these may be. The others of a short list are moved in no time.
+        self._spare = max_size // 64 if max_size > 1000 else 0
         # How many of a list are still on an accelerator.
         self._waiting: dict[str, int] = {}
         self._queue = Queue()
@@ -89,7 +91,9 @@ class Buffer:
 
     def count(self, key: str) -> int:
         """Return the number of values of a key."""
-        return len(self._list(key)) - self._gone.get(key, 0)
+        if key not in self._data:
+            raise self._unknown(key)
+        return len(self._data[key]) - self._gone.get(key, 0)
 
     def clear(self) -> None:
         """Remove all keys."""
@@ -152,16 +156,16 @@ class Buffer:
             KeyError: If there is no such key, or no numbers of samples.
             ValueError: If some values have no number of samples.
         """
-        window = self._window(key, window_size)
+        values = self._last(key, window_size)
         if factor not in self._data:
             raise KeyError(
                 f"cannot average {key!r}: the model's output lacks {factor!r}, return the number "
                 f'of samples in the batch under this key from forward (got: {self._names()})'
             )
-        values = self._last(key, window)
-        weights = _tensor(self._last(factor, window))
-        lengths = {len(weights), len(values)}
-        if len(lengths) > 1 and 1 not in lengths:
+        if window_size is None or window_size > 0:
+            window_size = len(values)
+        weights = _tensor(self._last(factor, window_size))
+        if len(weights) != len(values) and 1 not in (len(weights), len(values)):
             raise ValueError(
                 f'cannot average {self.count(key)} values of {key!r} with {self.count(factor)} of '
                 f'{factor!r}: the model must return both for every batch'
@@ -182,15 +186,11 @@ class Buffer:
         if any(self._is_held(key) for key in keys):
             self._settle()
 
-    def _list(self, key: str) -> list[Any]:
-        """Return all there is of a key, as it is."""
-        if key not in self._data:
-            raise KeyError(f'no values of {key!r} in the buffer (got: {self._names()})')
-        return self._data[key]
-
     def _values(self, key: str) -> list[Any]:
-        """Return the same when the values have come, and whoever waited for any has seen them."""
-        values = self._list(key)
+        """Return the list of a key, with all values on the CPU, and whoever waits told of his."""
+        values = self._data.get(key)
+        if values is None:
+            raise self._unknown(key)
         if key in self._waiting or self._queue.actions:
             self._settle()
         return values
@@ -201,18 +201,21 @@ class Buffer:
         del values[: self._gone.pop(key, 0)]
         return values
 
-    def _last(self, key: str, window: int) -> list[Any]:
-        return (self._values if window > 0 else self._complete)(key)[-window:]
+    def _last(self, key: str, window_size: int | None) -> list[Any]:
+        values = self._values(key)
+        count = len(values) - self._gone.get(key, 0)
+        window = count if window_size is None else min(window_size, count)
+        # With 0 these are all, as ever.
+        return values[-window:] if window > 0 else self._complete(key)[-window:]
 
-    def _window(self, key: str, window_size: int | None) -> int:
-        count = self.count(key)
-        return count if window_size is None else min(window_size, count)
+    def _unknown(self, key: str) -> KeyError:
+        return KeyError(f'no values of {key!r} in the buffer (got: {self._names()})')
 
     def _names(self) -> str:
         return ', '.join(repr(key) for key in self._data) or 'nothing'
 
     def _make_room(self, key: str, warning: bool) -> None:
-        gone = self._gone.get(key, 0)
+        gone = self._gone.get(key, 0) if self._spare else 0
         if len(self._data[key]) - gone != self._max_size:
             # A script has made the list longer, and is free to.
             return
@@ -223,7 +226,9 @@ class Buffer:
                 logger=self._logger,
                 log_level=logging.WARNING,
             )
-        if gone < self._max_size // 64 and not self._is_held(key):
+        if not self._spare:
+            del self._data[key][0]
+        elif gone < self._spare and not self._is_held(key):
             self._gone[key] = gone + 1
         else:
             del self._data[key][: gone + 1]
@@ -252,7 +257,7 @@ class Buffer:
     def _reduce(
         self, key: str, window_size: int | None, func: Callable[[torch.Tensor], torch.Tensor]
     ) -> Any:
-        return _reduced(key, self._last(key, self._window(key, window_size)), func)
+        return _reduced(key, self._last(key, window_size), func)
 
 
 def _reduced(key: str, values: list[Any], func: Callable[[torch.Tensor], torch.Tensor]) -> Any:
