@@ -149,8 +149,8 @@ class State:
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """What ``launch`` hands to the model."""
-        return dict(self._kwargs)
+        """What ``launch`` hands to the model; to change it changes nothing."""
+        return _copied(self._kwargs)
 
     @property
     def cur_stage(self) -> dict[str, Any]:
@@ -173,3 +173,12 @@ class State:
     def iter_in_epoch(self) -> int:
         """The training iteration within its epoch, from 0."""
         return self._iter - len(self.data_loaders['train']) * self._epoch
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy, down to what is no collection: models and tensors may be large."""
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(_copied(item) for item in value)
+    return value
