@@ -251,7 +251,6 @@ class Buffer:
                 if type(values[index]) is Later:
                     values[index] = values[index].get()
                     count -= 1
-        # Not a new one: a shallow copy of the buffer has the same.
         self._waiting.clear()
 
     def _reduce(
