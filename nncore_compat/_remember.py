@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ._device_values import Later, Queue, can_wait
@@ -34,24 +33,25 @@ def remember(
     Returns:
         What is there now; what is still on an accelerator as a ``Later``.
     """
-    far = [key for key, value in values.items() if can_wait(value)]
+    far = [k for k, v in values.items() if isinstance(v, Tensor) and not v.is_cpu and can_wait(v)]
     laters: dict[str, Later] = {}
     if far and _waits(buffer):
         added = buffer._queue.add([values[key] for key in far], convert)
         laters = dict(zip(far, added, strict=True))
     kept: dict[str, Any] = {}
     for key, value in values.items():
-        later = laters.get(key)
-        if later is not None:
-            buffer._update_later(key, later)
-            kept[key] = later
+        if key in laters:
+            kept[key] = laters[key]
+            buffer._update_later(key, laters[key])
             continue
-        if torch.is_tensor(value):
-            value = value.detach().cpu()
+        if isinstance(value, Tensor):
+            value = value.detach()
+            if not value.is_cpu:
+                value = value.cpu()
             if convert is not None:
                 value = convert(value)
-        buffer.update(key, value)
         kept[key] = value
+        buffer.update(key, value)
     if laters:
         buffer._settle_if_held(laters)
     return kept
