@@ -105,6 +105,13 @@ def unscales_itself(optimizer: Any) -> bool:
     return getattr(optimizer, '_step_supports_amp_scaling', False)
 
 
+def current_scale(scaler: torch.amp.GradScaler) -> Any:
+    """Return the scale, as a tensor where it is kept in one: to read that stalls the device."""
+    own = type(scaler).get_scale is not torch.amp.GradScaler.get_scale
+    scale = None if own else scaler._get_scale_async()
+    return scaler.get_scale() if scale is None else scale
+
+
 def step(
     optimizer: Any,
     scaler: torch.amp.GradScaler | None,

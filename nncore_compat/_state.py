@@ -152,8 +152,8 @@ class State:
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """What ``launch`` hands to the model."""
-        return dict(self._kwargs)
+        """What ``launch`` hands to the model; to change it changes nothing."""
+        return _copied(self._kwargs)
 
     @property
     def cur_stage(self) -> dict[str, Any]:
@@ -185,3 +185,12 @@ class State:
         if length is None:
             length = self._lengths[id(loader)] = len(loader)
         return length
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy, down to what is no collection: models and tensors may be large."""
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(_copied(item) for item in value)
+    return value

@@ -1,11 +1,13 @@
 """Back propagation and the optimizer's step."""
 
 import functools
+import math
 from typing import Any
 
 import torch
 
-from .._amp import scaler_settings, unscales_itself
+from .._amp import current_scale, scaler_settings, unscales_itself
+from .._remember import remember_numbers, when_known
 from ..builder import HOOKS
 from ._checks import check_count
 from ._gradients import average
@@ -116,18 +118,21 @@ class OptimizerHook(Hook):
 
     def _before_step(self, engine: Any) -> None:
         """Clip and record; the gradients are unscaled by now."""
+        numbers: dict[str, Any] = {}
         clip = engine.cur_stage.get('grad_clip')
         if clip is not None:
             if unscales_itself(engine.optimizer):
                 self.scaler.unscale_(engine.optimizer)
             params = _with_grad(engine.model)
             if params:
-                engine.buffer.update('grad_norm', engine._clip_gradients(params, clip).item())
+                numbers['grad_norm'] = engine._clip_gradients(params, clip)
 
         if engine.debug:
             _report_bad_grads(engine)
         if self.scaler.is_enabled():
-            engine.buffer.update('scale', self.scaler.get_scale())
+            numbers['scale'] = current_scale(self.scaler)
+        if numbers:
+            remember_numbers(engine.buffer, numbers)
 
 
 def _stage_loss(engine: Any) -> torch.Tensor:
@@ -152,13 +157,21 @@ def _with_grad(model: torch.nn.Module) -> list[Any]:
 
 
 def _report_bad_grads(engine: Any) -> None:
+    names, peaks = [], []
     for name, param in engine.model.named_parameters():
         if param.grad is None:
             continue
         values = param.grad.coalesce().values() if param.grad.is_sparse else param.grad
         if values.numel() == 0:
             continue
-        peak = values.abs().max()
-        kind = 'Inf' if torch.isinf(peak) else 'NaN' if torch.isnan(peak) else None
-        if kind is not None:
-            engine.logger.warning(f'Iter [{engine.iter + 1}]: {kind} detected in {name}')
+        names.append(name)
+        peaks.append(values.abs().max())
+    logger, count = engine.logger, engine.iter + 1
+
+    def report(found: list[float]) -> None:
+        for name, peak in zip(names, found, strict=True):
+            if not math.isfinite(peak):
+                kind = 'Inf' if math.isinf(peak) else 'NaN'
+                logger.warning(f'Iter [{count}]: {kind} detected in {name}')
+
+    when_known(engine.buffer, peaks, report)
