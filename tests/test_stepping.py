@@ -131,6 +131,12 @@ def few(params):
     return optim.SGD(params[:4], lr=0.1)
 
 
+def few_that_train(params):
+    for param in params[7:]:
+        param.requires_grad_(False)
+    return optim.SGD(params, lr=0.1)
+
+
 def large(params):
     return optim.SGD([*params, nn.Parameter(torch.zeros(2**20))], lr=0.1)
 
@@ -162,6 +168,7 @@ def with_scheduler(params):
         # In less than 32 bits foreach rounds otherwise.
         (lambda params: optim.SGD(params, lr=0.1, momentum=0.9), torch.bfloat16, [None]),
         (few, torch.float32, [None]),
+        (few_that_train, torch.float32, [None]),
         (large, torch.float32, [None]),
         (with_tensor, torch.float32, [None]),
         (with_hook, torch.float32, [None]),
@@ -172,7 +179,7 @@ def test_what_somebody_has_chosen_or_does_not_pay_stays(make, dtype, expected, t
     optimizer = make(tensors(dtype))
     for group in optimizer.param_groups:
         for param in group['params']:
-            param.grad = torch.ones_like(param)
+            param.grad = torch.ones_like(param) if param.requires_grad else None
             param.requires_grad_(not group['differentiable'])
     ours(optimizer)
     assert taken == [expected]

@@ -81,9 +81,8 @@ class LrUpdaterHook(Hook):
 
     def before_train_iter(self, engine: Any) -> None:
         """Sets the rates that change by iteration."""
-        if any(
-            cfg is not None and cfg['type'] == 'iter' for cfg in (self._schd_cfg, self._warm_cfg)
-        ):
+        settings = (self._schd_cfg, self._warm_cfg)
+        if any(cfg is not None and cfg['type'] == 'iter' for cfg in settings):
             length = engine.cur_stage['epochs'] * len(engine.data_loader)
             self._update(engine, 'iter', engine.iter_in_stage, length)
         else:
