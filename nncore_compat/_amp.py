@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+
+from . import _stepping
 
 DTYPES = {
     'fp16': torch.float16,
@@ -128,10 +131,10 @@ def step(
     """
     if scaler is None:
         look()
-        return optimizer.step(**kwargs)
+        return _stepping.step(optimizer, functools.partial(optimizer.step, **kwargs))
     if scaler.is_enabled() and not unscales_itself(optimizer):
         scaler.unscale_(optimizer)
     look()
-    result = scaler.step(optimizer, **kwargs)
+    result = _stepping.step(optimizer, functools.partial(scaler.step, optimizer, **kwargs))
     scaler.update()
     return result

@@ -10,6 +10,7 @@ from tiny import Net, Points, engine, stage
 from torch.utils.data import DataLoader
 
 from nncore_compat import Engine, Hook, _device_values
+from nncore_compat.hooks._gradients import divide
 
 pytestmark = [
     pytest.mark.gpu,
@@ -183,3 +184,14 @@ def test_two_gpus(tmp_path, strategy):
     assert done.returncode == 0, done.output[-3000:]
     weights = torch.load(tmp_path / 'epoch_4.pth', weights_only=True)['state_dict']
     assert close(weights, by_hand()) < 1e-5
+
+
+@pytest.mark.parametrize('window', [2, 3, 7, 8, 64])
+def test_quotients_are_those_of_each_gradient_alone(window):
+    kinds = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    whole = torch.randn(5000, dtype=torch.float64) * torch.logspace(-44, 38, 5000).double()
+    grads = [whole.to('cuda', kind) for kind in kinds]
+    expected = [grad.clone().div_(window) for grad in grads]
+    divide(grads, window)
+    for grad, quotient in zip(grads, expected, strict=True):
+        assert torch.equal(grad.view(torch.uint8), quotient.view(torch.uint8))
