@@ -11,6 +11,19 @@ from parity.sides import Side
 torch.set_num_threads(1)
 
 
+def pytest_configure(config):
+    """Let xdist hand out files in the order below, not those with most tests first."""
+    if hasattr(config.option, 'loadscopereorder'):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config, items):
+    """For xdist, begin with files of slow tests: none is to be left for one worker at the end."""
+    if hasattr(config, 'workerinput'):
+        slow = {item.path for item in items if item.get_closest_marker('slow')}
+        items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope='session')
 def reference_installed():
     """Skip where nncore cannot be installed; anywhere else its absence is an error."""
