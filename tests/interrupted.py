@@ -16,7 +16,7 @@ import lightning.pytorch  # noqa: F401
 import torch
 
 # Imported at the first optimizer: once here, instead of in every attempt.
-import torch._dynamo  # noqa: F401
+import torch._dynamo
 import torch.utils.tensorboard
 from nncore.engine import Engine, Hook
 from torch import nn

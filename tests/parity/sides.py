@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from paths import python_path
+
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE / 'scripts'
 # Of the folder of scripts, the part that is run by two processes.
@@ -42,7 +44,7 @@ def environment(reference, gpus=''):
     # The package that the tests see if it is installed, else the source tree.
     spec = importlib.util.find_spec('nncore_compat')
     ours = Path(spec.origin).parents[1] if spec else HERE.parents[1]
-    env['PYTHONPATH'] = str(STUB if reference else ours)
+    env['PYTHONPATH'] = python_path(STUB if reference else ours)
     return env
 
 
