@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from .._amp import current_scale, scaler_settings, unscales_itself
+from .._parameters import with_grad as _with_grad
 from .._remember import remember_numbers, when_known
 from .._stepping import zero_grad
 from ..builder import HOOKS
 from ._checks import check_count
 from ._gradients import average, divide
-from ._parameters import with_grad as _with_grad
 from .base import Hook
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
+from nncore_compat._parameters import first, with_grad
 from nncore_compat.hooks._gradients import divide
-from nncore_compat.hooks._parameters import with_grad
 
 from .scenarios import bits
 
@@ -158,6 +158,7 @@ def test_the_parameters_are_those_of_the_model_in_its_order(make):
     def check():
         expected = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
         assert [*map(id, with_grad(model))] == [*map(id, expected)]
+        assert first(model) is next(model.parameters(), None)
         return len(expected)
 
     # Some have a gradient and do not count.
