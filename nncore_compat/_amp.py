@@ -12,6 +12,11 @@ import torch
 
 from . import _stepping
 
+# Amp that is off, and devices that surely know it.
+_OFF = {'enabled': False}
+_KNOWN = ('cpu', 'cuda')
+_SCALERS = (torch.amp.GradScaler, torch.cuda.amp.GradScaler)
+
 DTYPES = {
     'fp16': torch.float16,
     'float16': torch.float16,
@@ -74,12 +79,38 @@ def autocast(cfg: dict[str, Any], device_type: str) -> AbstractContextManager[An
         cfg: Arguments of ``torch.autocast``.
         device_type: Where the model is. A device that knows no autocast needs none to have it off.
     """
+    if cfg == _OFF and device_type in _KNOWN:
+        return _Off(device_type)
     try:
         return torch.autocast(device_type, **cfg)
     except (RuntimeError, AssertionError):
         if cfg.get('enabled', True):
             raise
         return contextlib.nullcontext()
+
+
+class _Off:
+    """What ``torch.autocast(device_type, enabled=False)`` does, without its look around first."""
+
+    def __init__(self, device_type: str) -> None:
+        self._device_type = device_type
+
+    def __enter__(self) -> None:
+        device_type = self._device_type
+        self._enabled = torch.is_autocast_enabled(device_type)
+        self._dtype = torch.get_autocast_dtype(device_type)
+        self._caches = torch.is_autocast_cache_enabled()
+        if self._enabled:
+            torch.set_autocast_enabled(device_type, False)
+        torch.autocast_increment_nesting()
+
+    def __exit__(self, *error: Any) -> None:
+        # Casts of weights are kept for as long as any autocast lasts.
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+        torch.set_autocast_enabled(self._device_type, self._enabled)
+        torch.set_autocast_dtype(self._device_type, self._dtype)
+        torch.set_autocast_cache_enabled(self._caches)
 
 
 def scaler_settings(grad_scale: Any) -> dict[str, Any]:
@@ -129,12 +160,12 @@ def step(
         look: Called when the gradients are unscaled, which ``scaler.step`` would do next anyway.
         **kwargs: Arguments of the optimizer's ``step``.
     """
-    if scaler is None:
+    if scaler is None or (type(scaler) in _SCALERS and not scaler.is_enabled()):
         look()
-        return _stepping.step(optimizer, functools.partial(optimizer.step, **kwargs))
+        return _stepping.step(optimizer, _stepping.plain_step(optimizer), **kwargs)
     if scaler.is_enabled() and not unscales_itself(optimizer):
         scaler.unscale_(optimizer)
     look()
-    result = _stepping.step(optimizer, functools.partial(scaler.step, optimizer, **kwargs))
+    result = _stepping.step(optimizer, functools.partial(scaler.step, optimizer), **kwargs)
     scaler.update()
     return result

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim import optimizer as torch_optimizer
 
 # Those whose `foreach` gives the same parameters and state on the CPU as its default does, which
 # takes one tensor after the other; in float32 and float64, not in less.
@@ -21,9 +23,11 @@ _TYPES = (torch.nn.Parameter, torch.Tensor)
 _FEWEST_TENSORS = 8
 _MOST_ELEMENTS = 2**19
 _zero_grad = Optimizer.zero_grad
+# Of what torch puts around the step of every optimizer: hooks, and a row in a profile.
+_RECORDED = Optimizer.profile_hook_step(Optimizer.step).__code__
 
 
-def step(optimizer: Any, call: Callable[[], Any]) -> Any:
+def step(optimizer: Any, call: Callable[..., Any], **kwargs: Any) -> Any:
     """Step an optimizer: over many small tensors at once, where it does not matter otherwise.
 
     Its groups look as before when that is done.
@@ -31,15 +35,32 @@ def step(optimizer: Any, call: Callable[[], Any]) -> Any:
     Args:
         optimizer: The optimizer.
         call: Steps it.
+        **kwargs: What it is called with.
     """
     groups = [group for group in optimizer.param_groups if _pays(group)] if _open(optimizer) else []
     for group in groups:
         group['foreach'] = True
     try:
-        return call()
+        return call(**kwargs)
     finally:
         for group in groups:
             group['foreach'] = None
+
+
+def plain_step(optimizer: Any) -> Callable[..., Any]:
+    """Return the optimizer's step, as it is without a row in a profile if nobody makes one."""
+    method = getattr(type(optimizer), 'step', None)
+    if (
+        getattr(method, '__code__', None) is not _RECORDED
+        or 'step' in vars(optimizer)
+        or optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or torch_optimizer._global_optimizer_pre_hooks
+        or torch_optimizer._global_optimizer_post_hooks
+        or torch.autograd._profiler_enabled()
+    ):
+        return optimizer.step
+    return functools.partial(method.__wrapped__, optimizer)  # type: ignore[union-attr]
 
 
 def zero_grad(optimizer: Any) -> None:

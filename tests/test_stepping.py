@@ -2,11 +2,13 @@
 
 import copy
 import functools
+import warnings
 
 import pytest
 import torch
 from torch import nn, optim
 from torch.optim import lr_scheduler
+from torch.optim import optimizer as torch_optimizer
 
 from nncore_compat import _amp, _stepping
 from nncore_compat._stepping import zero_grad
@@ -256,3 +258,81 @@ def test_a_profile_has_its_row():
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
         zero_grad(optimizer)
     assert 'Optimizer.zero_grad#SGD.zero_grad' in {event.name for event in seen.events()}
+
+
+def test_a_profile_has_the_row_of_a_step():
+    optimizer = optim.SGD(tensors(torch.float32), lr=0.1)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        _amp.step(optimizer, None, lambda: None)
+    assert 'Optimizer.step#SGD.step' in {event.name for event in seen.events()}
+
+
+class Homemade(optim.Optimizer):
+    """An optimizer of the script's own, whose steps are counted."""
+
+    steps = 0
+
+    def __init__(self, params):
+        super().__init__(params, {'lr': 0.1})
+
+    def step(self, closure=None):
+        self.steps += 1
+        return 'taken'
+
+
+def test_a_step_without_its_row_is_the_same_step(monkeypatch):
+    """Hooks and patches are called, and without any of them only the step itself is."""
+    recorded = []
+    record = torch.autograd.profiler.record_function
+    monkeypatch.setattr(
+        torch.autograd.profiler,
+        'record_function',
+        lambda name, *args: recorded.append(name) or record(name, *args),
+    )
+    optimizer = Homemade(tensors(torch.float32))
+    assert _amp.step(optimizer, None, lambda: None) == 'taken'
+    assert (optimizer.steps, recorded) == (1, [])
+
+    calls = []
+    ways = (
+        optimizer.register_step_pre_hook,
+        optimizer.register_step_post_hook,
+        torch_optimizer.register_optimizer_step_pre_hook,
+        torch_optimizer.register_optimizer_step_post_hook,
+    )
+    for index, register in enumerate(ways):
+        handle = register(lambda *args, index=index: calls.append(index))
+        _amp.step(optimizer, None, lambda: None)
+        handle.remove()
+    assert (calls, optimizer.steps, len(recorded)) == ([0, 1, 2, 3], 5, 4)
+
+    optimizer.step = lambda: calls.append('patched')
+    _amp.step(optimizer, None, lambda: None)
+    assert (calls[-1], optimizer.steps) == ('patched', 5)
+    del optimizer.step
+    monkeypatch.setattr(Homemade, 'step', lambda self: calls.append('class'))
+    _amp.step(optimizer, None, lambda: None)
+    assert (calls[-1], optimizer.steps) == ('class', 5)
+
+
+def test_a_scheduler_that_watches_the_step_sees_it():
+    optimizer = optim.SGD(tensors(torch.float32), lr=0.1)
+    scheduler = lr_scheduler.StepLR(optimizer, 1)
+    _amp.step(optimizer, torch.amp.GradScaler('cpu', enabled=False), lambda: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        scheduler.step()
+
+
+class Scaler(torch.amp.GradScaler):
+    """A scaler of the script's own, which does not scale."""
+
+    def step(self, optimizer, *args, **kwargs):
+        self.called = True
+        return super().step(optimizer, *args, **kwargs)
+
+
+def test_a_scaler_of_ones_own_is_asked_though_it_is_off():
+    scaler = Scaler('cpu', enabled=False)
+    _amp.step(optim.SGD(tensors(torch.float32), lr=0.1), scaler, lambda: None)
+    assert scaler.called

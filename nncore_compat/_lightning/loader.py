@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .._batches import batches
+from .._fetching import fetcher
 
 
 class _Nothing:
@@ -74,14 +75,14 @@ class LoaderView:
             self.before_first = None
         # Lightning validates under no_grad; a dataset is not to notice.
         with torch.set_grad_enabled(self._grad_enabled):
-            iterator = batches(self._loader())
+            fetch = fetcher(batches(self._loader()))
         while True:
             try:
                 if torch.is_grad_enabled() == self._grad_enabled:
-                    batch = next(iterator)
+                    batch = fetch()
                 else:
                     with torch.set_grad_enabled(self._grad_enabled):
-                        batch = next(iterator)
+                        batch = fetch()
             except StopIteration:
                 return
             yield NOTHING if batch is None else batch
