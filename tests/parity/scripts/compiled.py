@@ -1,7 +1,7 @@
 """Compiled models: whole, in part and in place, trained in two stages, resumed, evaluated."""
 
-from _compiled import WAYS, Compilable, begin_counting, note_graphs
 from _lab import finish, loaders, note, seed, watch
+from _traceable import WAYS, Compilable, begin_counting, note_graphs
 from nncore.engine import Engine
 
 

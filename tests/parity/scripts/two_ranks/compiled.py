@@ -3,10 +3,9 @@
 import torch
 import torch.nn as nn
 from _pair import begin, configs, digest, finish, main_folder, note, seed, watch
+from _traceable import Compilable, begin_counting, note_graphs, whole
 from nncore.engine import Engine, Hook
 from nncore.nn import build_model
-
-from _compiled import Compilable, begin_counting, note_graphs, whole
 
 
 class Images(Compilable):
