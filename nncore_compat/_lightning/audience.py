@@ -40,11 +40,17 @@ class Audience:
         methods = self._methods.get(event)
         if methods is None:
             methods = self._methods[event] = tuple(
-                getattr(one, event) for one in self._callbacks if _overrides(one, event)
+                method
+                for one in self._callbacks
+                # Asked for as they will be called: some make their methods as they go.
+                if not _does_nothing(method := getattr(one, event), event)
             )
         return methods
 
+    def any(self, events: tuple[str, ...]) -> bool:
+        """Tell whether a callback does something at one of several events."""
+        return any(map(self.of, events))
 
-def _overrides(callback: Callback, event: str) -> bool:
-    own = getattr(type(callback), event, None) is not getattr(Callback, event)
-    return own or event in vars(callback)
+
+def _does_nothing(method: Any, event: str) -> bool:
+    return getattr(method, '__func__', None) is getattr(Callback, event)

@@ -27,6 +27,8 @@ log = logging.getLogger('nncore_compat')
 
 # The first and the last release of each minor version that the loops have been tried with.
 CHECKED = (((2, 4, 0), (2, 4, 0)), ((2, 5, 0), (2, 5, 6)), ((2, 6, 0), (2, 6, 6)))
+# The events between a loss and the optimizer's step.
+STEP = ('on_before_backward', 'on_after_backward', 'on_before_optimizer_step')
 _OVER = object()
 
 
@@ -76,12 +78,7 @@ def listens(trainer: Any) -> bool | None:
     loop = trainer.fit_loop.epoch_loop
     if not getattr(loop, 'lean', False):
         return None
-    heard = loop.audience.of
-    return bool(
-        heard('on_before_backward')
-        or heard('on_after_backward')
-        or heard('on_before_optimizer_step')
-    )
+    return loop.audience.any(STEP)
 
 
 def steps(trainer: Any) -> Any:
@@ -115,7 +112,6 @@ class LeanTraining(_TrainingEpochLoop):
         except StopIteration:
             pass
         finally:
-            self.on_iteration_done()
             self.lean = False
 
     def _run_batches(self, data_fetcher: Any) -> None:
