@@ -236,7 +236,15 @@ def ranks() -> Any:
     for side in SIDES:
         found = children('count_collectives', side, [[]] * 3, SIZES)
         table += [[f'{side}, {n} processes', *row] for n, row in zip(SIZES, found, strict=True)]
-    moments = ['step', 'log write', 'checkpoint', 'epoch without one', 'validation', 'launch']
+    moments = [
+        'step',
+        'log write',
+        'checkpoint',
+        'epoch without one',
+        'validation',
+        'new epoch',
+        'launch',
+    ]
     show(['', *moments], table, '{}')
     return table
 
@@ -275,11 +283,15 @@ def count_collectives(side: str) -> list[str]:
         one.launch()
     events = sorted(seen.events(), key=lambda event: event.time_range.start)
     found: dict[str, list[list[str]]] = {'start': [[]]}
-    moment = found['start']
+    moment, begun = found['start'], False
+    wholes = ('before_train_iter', 'before_val_epoch', 'before_val_iter', 'after_val_iter')
     for event in events:
         if event.name.startswith('event '):
+            # An iteration is all from its begin, a validation from the first of its batches.
+            carried = moment[-1] if begun else []
             moment = found.setdefault(event.name.removeprefix('event ').strip(), [])
-            moment.append([])
+            moment.append(carried)
+            begun = event.name.split()[1] in wholes
         elif event.name.startswith('c10d::'):
             moment[-1].append(event.name.removeprefix('c10d::').strip('_'))
 
@@ -294,7 +306,7 @@ def count_collectives(side: str) -> list[str]:
     rest = sum(len(made) for name in once for made in found.get(name, ()))
     moments = ('iter False', 'iter True', 'epoch True', 'epoch False')
     texts = [text(f'after_train_{moment}') for moment in moments]
-    return [*texts, text('after_val_epoch'), str(rest)]
+    return [*texts, text('after_val_epoch'), text('before_train_epoch'), str(rest)]
 
 
 # --- signals -------------------------------------------------------------------------------------
@@ -463,7 +475,7 @@ class Same:
 # --- gather --------------------------------------------------------------------------------------
 
 
-def gather(runs: int = 2) -> Any:
+def gather(runs: int = 1) -> Any:
     """`evaluate` over two processes: CPU time, and what the first one takes at its peak."""
     sizes = [10**3, 10**4, 10**5, 10**6]
     sides = [*((side, False) for side in SIDES), ('us', True)]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+
+from . import _stepping
 
 DTYPES = {
     'fp16': torch.float16,
@@ -105,6 +108,13 @@ def unscales_itself(optimizer: Any) -> bool:
     return getattr(optimizer, '_step_supports_amp_scaling', False)
 
 
+def current_scale(scaler: torch.amp.GradScaler) -> Any:
+    """Return the scale, as a tensor where it is kept in one: to read that stalls the device."""
+    own = type(scaler).get_scale is not torch.amp.GradScaler.get_scale
+    scale = None if own else scaler._get_scale_async()
+    return scaler.get_scale() if scale is None else scale
+
+
 def step(
     optimizer: Any,
     scaler: torch.amp.GradScaler | None,
@@ -121,10 +131,10 @@ def step(
     """
     if scaler is None:
         look()
-        return optimizer.step(**kwargs)
+        return _stepping.step(optimizer, functools.partial(optimizer.step, **kwargs))
     if scaler.is_enabled() and not unscales_itself(optimizer):
         scaler.unscale_(optimizer)
     look()
-    result = scaler.step(optimizer, **kwargs)
+    result = _stepping.step(optimizer, functools.partial(scaler.step, optimizer, **kwargs))
     scaler.update()
     return result

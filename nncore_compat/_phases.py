@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import quirks
+from . import _remember, quirks
 from ._errors import located
 from .builder import build_optimizer
 from .hooks import MetricHook
@@ -83,6 +83,7 @@ def close_train_epoch(engine: Engine) -> bool:
         Whether to validate now.
     """
     _call_after_train_epoch(engine)
+    _remember.finish(engine.buffer)
     in_stage = engine.epoch_in_stage + 1
     engine._epoch += 1
     engine._epochs_left -= 1
@@ -160,12 +161,19 @@ def train_forward(engine: Engine, data: Any) -> dict[str, Any]:
 
 def report_non_finite(engine: Engine, named: Iterable[tuple[str, Any]]) -> None:
     """Warn of Inf or NaN in any of the named tensors."""
+    names, flags = [], []
     for name, value in named:
-        if not torch.is_tensor(value):
-            continue
-        state = 'Inf' if torch.isinf(value).any() else 'NaN' if torch.isnan(value).any() else None
-        if state is not None:
-            engine.logger.warning(f'Iter [{engine.iter + 1}]: {state} detected in {name}')
+        if torch.is_tensor(value):
+            names.append(name)
+            flags += [torch.isinf(value).any(), torch.isnan(value).any()]
+    logger, count = engine.logger, engine.iter + 1
+
+    def report(found: list[bool]) -> None:
+        for name, inf, nan in zip(names, found[::2], found[1::2], strict=True):
+            if inf or nan:
+                logger.warning(f'Iter [{count}]: {"Inf" if inf else "NaN"} detected in {name}')
+
+    _remember.when_known(engine.buffer, flags, report)
 
 
 def eval_forward(engine: Engine, data: Any, sum_losses: bool) -> None:
@@ -188,9 +196,7 @@ def eval_forward(engine: Engine, data: Any, sum_losses: bool) -> None:
 
 def remember(engine: Engine, output: dict[str, Any]) -> None:
     """Put the values of a model's output into the buffer."""
-    for key, value in output.items():
-        engine.buffer.update(key, value.detach().cpu() if torch.is_tensor(value) else value)
+    kept = _remember.remember(engine.buffer, output)
     averages = engine._run.module.averages
     if averages is not None:
-        kept = {key: engine.buffer.latest(key) for key in output}
-        averages.add(engine.mode, output, kept)
+        averages.add(engine.mode, output, kept, _remember.queue_of(engine.buffer))

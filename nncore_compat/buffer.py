@@ -1,12 +1,14 @@
 """The values that models and hooks produce, and their averages over a window."""
 
 import logging
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, ItemsView, KeysView, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, KeysView, ValuesView
 from typing import Any
 
 import torch
 
+from ._device_values import Later, Queue, can_wait
 from ._logging import log
 
 _NOTHING: Any = object()
@@ -34,6 +36,13 @@ class Buffer:
         self._max_size = max_size
         self._logger = logger
         self._data: OrderedDict[str, list[Any]] = OrderedDict()
+        # How many at the head of a list count as gone: to take each out would move all the others.
+        self._gone: dict[str, int] = {}
+        # How many these may be. The others of a short list are moved in no time.
+        self._spare = max_size // 64 if max_size > 1000 else 0
+        # How many of a list are still on an accelerator.
+        self._waiting: dict[str, int] = {}
+        self._queue = Queue()
 
     @property
     def max_size(self) -> int:
@@ -42,12 +51,12 @@ class Buffer:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the list of all values of a key, or the default."""
-        return self._data.get(key, default)
+        return self._complete(key) if key in self._data else default
 
     def pop(self, key: str, default: Any = _NOTHING) -> Any:
         """Remove a key and return the list of its values, or the default if one is given."""
-        if default is _NOTHING:
-            self._values(key)
+        if default is _NOTHING or key in self._data:
+            self._complete(key)
         return self._data.pop(key, default)
 
     def keys(self) -> KeysView[str]:
@@ -56,10 +65,14 @@ class Buffer:
 
     def values(self) -> ValuesView[list[Any]]:
         """Return the lists of values."""
+        for key in self._data:
+            self._complete(key)
         return self._data.values()
 
     def items(self) -> ItemsView[str, list[Any]]:
         """Return pairs of a key and the list of its values."""
+        for key in self._data:
+            self._complete(key)
         return self._data.items()
 
     def update(self, key: str, value: Any, warning: bool = True) -> None:
@@ -70,25 +83,23 @@ class Buffer:
             value: The value.
             warning: Whether to log that the oldest value goes.
         """
-        values = self._data.setdefault(key, [])
-        if len(values) == self._max_size and not key.startswith('_'):
-            if warning:
-                log(
-                    f"Number of '{key}' values in the buffer exceeds max size "
-                    f'({self._max_size}), removing the oldest element',
-                    logger=self._logger,
-                    log_level=logging.WARNING,
-                )
-            values.pop(0)
-        values.append(value)
+        if key not in self._data:
+            self._data[key] = []
+        elif len(self._data[key]) >= self._max_size and not key.startswith('_'):
+            self._make_room(key, warning)
+        self._data[key].append(value)
 
     def count(self, key: str) -> int:
         """Return the number of values of a key."""
-        return len(self._values(key))
+        if key not in self._data:
+            raise self._unknown(key)
+        return len(self._data[key]) - self._gone.get(key, 0)
 
     def clear(self) -> None:
         """Remove all keys."""
         self._data = OrderedDict()
+        self._gone = {}
+        self._waiting = {}
 
     def latest(self, key: str) -> Any:
         """Return the last value of a key."""
@@ -145,40 +156,130 @@ class Buffer:
             KeyError: If there is no such key, or no numbers of samples.
             ValueError: If some values have no number of samples.
         """
-        span = self._span(key, window_size)
+        values = self._last(key, window_size)
         if factor not in self._data:
             raise KeyError(
                 f"cannot average {key!r}: the model's output lacks {factor!r}, return the number "
                 f'of samples in the batch under this key from forward (got: {self._names()})'
             )
-        weights = torch.Tensor(self._data[factor][span])
-        lengths = {len(weights), len(self._data[key][span])}
-        if len(lengths) > 1 and 1 not in lengths:
+        if window_size is None or window_size > 0:
+            window_size = len(values)
+        weights = _tensor(self._last(factor, window_size))
+        if len(weights) != len(values) and 1 not in (len(weights), len(values)):
             raise ValueError(
                 f'cannot average {self.count(key)} values of {key!r} with {self.count(factor)} of '
                 f'{factor!r}: the model must return both for every batch'
             )
-        return self._reduce(key, window_size, lambda data: (data * weights).sum() / weights.sum())
+        total = weights.sum()
+        return _reduced(key, values, lambda data: (data * weights).sum() / total)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._settle()
+        return vars(self)
+
+    def _update_later(self, key: str, value: Later) -> None:
+        """Add a value that is still on an accelerator."""
+        self.update(key, value)
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+
+    def _settle_if_held(self, keys: Iterable[str]) -> None:
+        if any(self._is_held(key) for key in keys):
+            self._settle()
 
     def _values(self, key: str) -> list[Any]:
-        if key not in self._data:
-            raise KeyError(f'no values of {key!r} in the buffer (got: {self._names()})')
-        return self._data[key]
+        """Return the list of a key, with all values on the CPU, and whoever waits told of his."""
+        values = self._data.get(key)
+        if values is None:
+            raise self._unknown(key)
+        if key in self._waiting or self._queue.actions:
+            self._settle()
+        return values
+
+    def _complete(self, key: str) -> list[Any]:
+        """Return the list of a key as it may be handed out."""
+        values = self._values(key)
+        del values[: self._gone.pop(key, 0)]
+        return values
+
+    def _last(self, key: str, window_size: int | None) -> list[Any]:
+        values = self._values(key)
+        count = len(values) - self._gone.get(key, 0)
+        window = count if window_size is None else min(window_size, count)
+        # With 0 these are all, as ever.
+        return values[-window:] if window > 0 else self._complete(key)[-window:]
+
+    def _unknown(self, key: str) -> KeyError:
+        return KeyError(f'no values of {key!r} in the buffer (got: {self._names()})')
 
     def _names(self) -> str:
         return ', '.join(repr(key) for key in self._data) or 'nothing'
 
-    def _span(self, key: str, window_size: int | None) -> slice:
-        count = self.count(key)
-        return slice(-(count if window_size is None else min(window_size, count)), None)
+    def _make_room(self, key: str, warning: bool) -> None:
+        gone = self._gone.get(key, 0) if self._spare else 0
+        if len(self._data[key]) - gone != self._max_size:
+            # A script has made the list longer, and is free to.
+            return
+        if warning:
+            log(
+                f"Number of '{key}' values in the buffer exceeds max size "
+                f'({self._max_size}), removing the oldest element',
+                logger=self._logger,
+                log_level=logging.WARNING,
+            )
+        if not self._spare:
+            del self._data[key][0]
+        elif gone < self._spare and not self._is_held(key):
+            self._gone[key] = gone + 1
+        else:
+            del self._data[key][: gone + 1]
+            self._gone[key] = 0
+
+    def _is_held(self, key: str) -> bool:
+        """Tell whether a script has kept the list of a key, or all: it sees each change at once."""
+        return (
+            sys.getrefcount(self._data[key]) > _UNSHARED or sys.getrefcount(self._data) > _UNSHARED
+        )
+
+    def _settle(self) -> None:
+        """Put what is still on an accelerator into its place."""
+        self._queue.settle()
+        for key, count in self._waiting.items():
+            values = self._data.get(key, [])
+            index = len(values)
+            while count and index:
+                index -= 1
+                if type(values[index]) is Later:
+                    values[index] = values[index].get()
+                    count -= 1
+        self._waiting.clear()
 
     def _reduce(
         self, key: str, window_size: int | None, func: Callable[[torch.Tensor], torch.Tensor]
     ) -> Any:
-        # Always torch.Tensor, so float32 whatever the values are: results are part of the API.
-        values = self._values(key)[self._span(key, window_size)]
-        if not isinstance(values[0], dict):
-            return func(torch.Tensor(values)).item()
-        if any(value.keys() != values[0].keys() for value in values):
-            raise ValueError(f'the dicts of {key!r} in the buffer have different keys')
-        return {k: func(torch.Tensor([value[k] for value in values])).item() for k in values[0]}
+        return _reduced(key, self._last(key, window_size), func)
+
+
+def _reduced(key: str, values: list[Any], func: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    if not isinstance(values[0], dict):
+        return func(_tensor(values)).item()
+    if any(value.keys() != values[0].keys() for value in values):
+        raise ValueError(f'the dicts of {key!r} in the buffer have different keys')
+    return {k: func(_tensor([value[k] for value in values])).item() for k in values[0]}
+
+
+def _tensor(values: list[Any]) -> torch.Tensor:
+    # Always torch.Tensor, so float32 whatever the values are: results are part of the API.
+    if values and can_wait(values[0]):
+        # What a script has put there itself: in one go too.
+        kinds = {(v.shape, v.dtype, v.device) if can_wait(v) else None for v in values}
+        if len(kinds) == 1:
+            values = list(torch.stack(values).cpu())
+    return torch.Tensor(values)
+
+
+def _references(holder: dict[str, list[Any]], key: str) -> int:
+    return sys.getrefcount(holder[key])
+
+
+# Of something that nothing but a dict or an object refers to.
+_UNSHARED = _references({'': []}, '')

@@ -34,7 +34,9 @@ from . import (
 from ._batches import batches
 from ._dispatch import ITERATION, Dispatch
 from ._errors import located
+from ._imports import uncollected
 from ._logging import file_handler, get_logger, go_on_in, reopen
+from ._parameters import first
 from ._progress import ProgressBar
 from ._random import unnoticed
 from ._state import State
@@ -414,7 +416,8 @@ class Engine(State):
         # Lightning brings in modules that draw random numbers when they are imported, rich among
         # them, and scripts have set their seeds by now.
         with unnoticed():
-            from ._lightning.run import Run
+            with uncollected():
+                from ._lightning.run import Run
 
             run = Run(self, self._given)
         weakref.finalize(self, run.release).atexit = False
@@ -545,7 +548,7 @@ class Engine(State):
 
     @property
     def _model_device(self) -> torch.device:
-        parameter = next(self.model.parameters(), None)
+        parameter = first(self.model)
         return torch.device('cpu') if parameter is None else parameter.device
 
     def _notice(self, message: str) -> None:

@@ -1,5 +1,6 @@
 """The two sides that tests compare: nncore 0.4.7 itself, and nncore_compat."""
 
+import gc
 import importlib.util
 import sys
 
@@ -9,6 +10,22 @@ from parity.sides import Side
 
 # sums depend on the number of threads, and the reference is given one
 torch.set_num_threads(1)
+
+
+def pytest_configure(config):
+    """Let xdist hand out files in the order below, not those with most tests first."""
+    if hasattr(config.option, 'loadscopereorder'):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config, items):
+    """For xdist, begin with files of slow tests: none is to be left for one worker at the end."""
+    # Neither does the collector look at all that was imported, nor does a fork copy it for that.
+    gc.collect()
+    gc.freeze()
+    if hasattr(config, 'workerinput'):
+        slow = {item.path for item in items if item.get_closest_marker('slow')}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope='session')

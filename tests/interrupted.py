@@ -12,7 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import lightning.pytorch  # noqa: F401
 import torch
+
+# Imported at the first optimizer: once here, instead of in every attempt.
+import torch._dynamo
 import torch.utils.tensorboard
 from nncore.engine import Engine, Hook
 from torch import nn

@@ -12,6 +12,7 @@ import pytest
 import tiny
 import torch
 from hooks.test_writer import events
+from paths import python_path
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from nncore_compat import _elastic, _options
@@ -44,7 +45,7 @@ def killed(tmp_path_factory):
     cases = ['whole:', f'auto:{",".join(moments)}', 'by_hand:before_train_iter@5']
     runner = [sys.executable, '-m', 'nncore_compat', '--resume', 'auto']
     env = {k: v for k, v in os.environ.items() if not k.startswith('NNCORE_COMPAT')}
-    env |= {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(HERE.parent)}
+    env |= {'OMP_NUM_THREADS': '1', 'PYTHONPATH': python_path(HERE.parent)}
     done = subprocess.run(
         [*runner, HERE / 'interrupted.py', folder, *cases],
         env=env,
@@ -334,7 +335,7 @@ def test_unfinished_files_are_swept(tmp_path):
         'with _files.replacing(sys.argv[1]) as file:\n'
         '    file.write(b"half"); os._exit(0)'
     )
-    subprocess.run([sys.executable, '-c', code, tmp_path / 'epoch_1.pth'], check=True, timeout=60)
+    subprocess.run([sys.executable, '-c', code, tmp_path / 'epoch_1.pth'], check=True, timeout=300)
     (left,) = tmp_path.iterdir()
     mine = tmp_path / '.my.tmp'
     mine.touch()

@@ -335,7 +335,7 @@ def test_in_another_process_that_spawns(tmp_path):
     command = [sys.executable, tmp_path / 'resume.py', tmp_path / 'state.pth']
     path = ':'.join(filter(None, [str(tmp_path), *sys.path]))
     run = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={'PYTHONPATH': path}
+        command, capture_output=True, text=True, timeout=300, env={'PYTHONPATH': path}
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == json.loads(json.dumps(expected))

@@ -1,4 +1,5 @@
 import logging
+import tracemalloc
 
 import pytest
 from oracle import both
@@ -60,8 +61,112 @@ result.append(out.getvalue())
 """
 
 
-def test_every_operation_gives_the_bits_and_log_lines_of_nncore():
-    real, ours = both(OPERATIONS)
+# A script may keep the lists, and change them; the longer ones are cut in another way.
+LISTS = """
+lists = []
+
+def note(*seen):
+    lists.append([(len(values), values[:2], values[-2:]) for values in seen])
+
+for size in (3, 1500):
+    buffer = E.Buffer(size)
+    for number in range(size - 2):
+        buffer.update('loss', number, warning=False)
+    held = buffer.get('loss')
+    for number in range(size + 30):
+        buffer.update('loss', -number, warning=False)
+        if number % 7 == 0:
+            note(held, buffer.get('loss'))
+    lists.append(held is buffer.get('loss'))
+    del held
+    for number in range(40):
+        buffer.update('loss', number / 2, warning=False)
+        lists.append((buffer.count('loss'), buffer.sum('loss'), buffer.mean('loss', 2)))
+        lists.append(buffer.median('loss', window_size=0))
+    views = buffer.values(), buffer.items(), buffer.keys()
+    for number in range(40):
+        buffer.update('loss', number / 4, warning=False)
+        buffer.update('acc', number, warning=False)
+        note(*views[0])
+        note(*(values for _, values in views[1]))
+    lists.append(list(views[2]))
+    del views
+    buffer.get('loss')[1:3] = [8, 9, 10, 11]
+    for number in range(5):
+        buffer.update('loss', number, warning=False)
+        lists.append(buffer.count('loss'))
+        note(buffer.get('loss'))
+    del buffer.get('loss')[size // 2 :]
+    for number in range(size):
+        buffer.update('loss', number, warning=False)
+    note(buffer.get('loss'), buffer._data['loss'])
+    popped = buffer.pop('loss')
+    buffer.update('loss', 1, warning=False)
+    buffer.update('loss', 2, warning=False)
+    note(popped, buffer.get('loss'))
+result = result, lists
+"""
+
+
+@pytest.fixture(scope='module')
+def sides():
+    return both(OPERATIONS + LISTS)
+
+
+def test_lists_are_the_ones_that_a_script_may_keep_and_change(sides):
+    (_, real), (_, ours) = sides
+    assert len(real) > 300
+    assert ours == real
+
+
+class Counted(list):
+    """Counts the values that are moved when others before them go."""
+
+    moved = 0
+
+    def __delitem__(self, index):
+        super().__delitem__(index)
+        Counted.moved += len(self)
+
+    def pop(self, index=-1):
+        Counted.moved += len(self)
+        return super().pop(index)
+
+
+def test_an_update_of_a_full_buffer_moves_few_others():
+    buffer = Buffer(max_size=100_000)
+    buffer._data['loss'] = Counted(range(100_000))
+    for number in range(20_000):
+        buffer.update('loss', number, warning=False)
+        # One that reads does not change that.
+        buffer.latest('loss'), buffer.count('loss')
+    assert buffer.mean('loss', window_size=2) == 19998.5
+    assert 0 < Counted.moved < 70 * 20_000
+    assert buffer.get('loss') == [*range(20_000, 100_000), *range(20_000)]
+
+
+def test_many_updates_of_a_full_buffer_take_no_memory():
+    buffer = Buffer(max_size=2000)
+    values = [float(number) for number in range(1000)]
+
+    def fill(times):
+        for _ in range(times):
+            for value in values:
+                buffer.update('loss', value, warning=False)
+        buffer.mean('loss', window_size=50)
+
+    fill(3)
+    tracemalloc.start()
+    try:
+        fill(200)
+        assert tracemalloc.get_traced_memory()[1] < 20_000
+    finally:
+        tracemalloc.stop()
+    assert buffer.count('loss') == 2000
+
+
+def test_every_operation_gives_the_bits_and_log_lines_of_nncore(sides):
+    (real, _), (ours, _) = sides
     assert len(real) > 390
     assert real[-1].count('exceeds max size (20)') == 7
     assert ours == real

@@ -478,7 +478,7 @@ def test_what_it_says(files, tmp_path, capsys):
 def test_the_command(files, tmp_path):
     def command(*argv):
         return subprocess.run(
-            [sys.executable, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=100
+            [sys.executable, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=300
         )
 
     done = command('-X', 'importtime', '-m', 'nncore_compat', 'convert', '--help')

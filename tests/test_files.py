@@ -38,7 +38,7 @@ def test_50_kills_leave_whole_files_and_nothing_else(tmp_path):
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     seen = json.loads(run.stdout)

@@ -1,14 +1,17 @@
 """What only a GPU can show: devices, NCCL, and the strategies that need one."""
 
+import json
+
 import pytest
 import torch
 from several.net import by_hand, loaders, seeded, stages
 from several.test_several import HERE, RUNNER, run
-from tiny import Points, engine, stage
+from tiny import Net, Points, engine, stage
 from torch import nn
 from torch.utils.data import DataLoader
 
-from nncore_compat import Engine, Hook
+from nncore_compat import Engine, Hook, _device_values
+from nncore_compat.hooks._gradients import divide
 
 pytestmark = [
     pytest.mark.gpu,
@@ -48,6 +51,96 @@ def test_model_and_optimizer_stay_on_the_device(tmp_path):
     one.model(data, mode='train')['loss'].backward()
     one.optimizer.step()
     one.launch(eval='val')
+
+
+class Strict(Hook):
+    """Makes it an error to wait for the device in an iteration without a line in the log."""
+
+    def before_train_iter(self, engine):
+        # The first ones set up what lasts.
+        if engine.iter > 1 and (engine.iter + 1) % 10:
+            torch.cuda.set_sync_debug_mode('error')
+
+
+class Lenient(Hook):
+    """Ends that, after all other hooks."""
+
+    def after_train_iter(self, engine):
+        torch.cuda.set_sync_debug_mode('default')
+
+
+@pytest.fixture
+def lenient_in_the_end():
+    yield
+    torch.cuda.set_sync_debug_mode('default')
+
+
+def rich(output):
+    output['acc'] = output['_out'].double().mean()
+    output['parts'] = {'loss': output['loss'].detach(), 'one': 1}
+    # Too large to be kept on the device.
+    output['_out'] = output['_out'].repeat(10_000)
+    return output
+
+
+@pytest.mark.usefixtures('lenient_in_the_end')
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'debug': True},
+        {'stage': {'grad_clip': {'max_norm': 0.1}}},
+        # A scaler asks whether to step, unless the optimizer does so on the device.
+        {'amp': 'fp16', 'stage': {'optimizer': {'type': 'AdamW', 'lr': 0.01, 'fused': True}}},
+    ],
+    ids=['default', 'debug', 'clipping', 'scaler'],
+)
+def test_nothing_waits_for_the_device_between_log_lines(tmp_path, monkeypatch, options):
+    options = dict(options)
+    stages = stage(validation={'interval': 1}, **options.pop('stage', {}))
+
+    def run(folder, hooks):
+        loaders = {'train': DataLoader(Points(160), 4), 'val': DataLoader(Points(6), 4)}
+        writer = {'type': 'EventWriterHook', 'interval': 10}
+        one = engine(folder, Net(rich), stages, loaders, hooks=[writer], **options)
+        for hook, before in hooks:
+            one.register_hook(hook, before=before)
+        one.launch()
+        lines = (folder / 'metrics.json').read_text().splitlines()
+        return [{k: v for k, v in json.loads(x).items() if 'time' not in k} for x in lines]
+
+    later = run(tmp_path / 'later', [(Strict(), 'TimerHook'), (Lenient(), None)])
+    # As nncore does it: each value is moved at once.
+    monkeypatch.setattr(_device_values, 'KINDS', ())
+    assert later == run(tmp_path / 'once', [])
+    assert len(later) == 5
+    with pytest.raises(RuntimeError, match='synchroniz'):
+        run(tmp_path / 'strict', [(Strict(), 'TimerHook'), (Lenient(), None)])
+
+
+def test_a_value_is_what_it_was_when_the_model_returned_it():
+    """While the device is busy, for tensors of both sizes."""
+    from nncore_compat import Buffer
+    from nncore_compat._remember import remember
+
+    buffer = Buffer()
+    busy = torch.randn(4096, 4096, device='cuda')
+    small, large = torch.ones(3, device='cuda'), torch.ones(10**6, device='cuda')
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for number in range(100):
+            busy = (busy @ busy).tanh()
+            values = {'small': small * number, 'large': large * number}
+            remember(buffer, values)
+            for value in values.values():
+                value.fill_(-1)
+    for key, size in (('small', 3), ('large', 10**6)):
+        values = buffer.get(key)
+        assert [value.device.type for value in values] == ['cpu'] * 100
+        assert all(
+            torch.equal(value, torch.full((size,), float(n))) for n, value in enumerate(values)
+        )
+        assert not any(value.is_pinned() for value in values)
 
 
 def close(weights, expected):
@@ -94,6 +187,17 @@ def test_two_gpus(tmp_path, strategy):
     assert close(weights, by_hand()) < 1e-5
 
 
+@pytest.mark.parametrize('window', [2, 3, 7, 8, 64])
+def test_quotients_are_those_of_each_gradient_alone(window):
+    kinds = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    whole = torch.randn(5000, dtype=torch.float64) * torch.logspace(-44, 38, 5000).double()
+    grads = [whole.to('cuda', kind) for kind in kinds]
+    expected = [grad.clone().div_(window) for grad in grads]
+    divide(grads, window)
+    for grad, quotient in zip(grads, expected, strict=True):
+        assert torch.equal(grad.view(torch.uint8), quotient.view(torch.uint8))
+
+
 class Graphed(nn.Module):
     """A classifier with a body that may be captured; the loss too, where it is compiled whole."""
 
@@ -105,7 +209,13 @@ class Graphed(nn.Module):
     def forward(self, data, mode, **kwargs):
         logits = self.body(data['x'])
         loss = nn.functional.cross_entropy(logits, data['y'])
-        return {'loss': loss, '_avg_factor': len(data['y']), '_out': logits}
+        return {
+            'loss': loss,
+            '_avg_factor': len(data['y']),
+            '_out': logits,
+            # The buffer treats large values differently.
+            '_large': logits.repeat(1, 400),
+        }
 
 
 class Records(Hook):
@@ -147,7 +257,9 @@ def test_cuda_graphs(way, tmp_path):
         one.launch()
         losses = one.hooks['Records'].losses
         assert [float(loss) for loss in one.buffer.get('loss')] == losses
-        return losses, [out.cpu() for out in one.buffer.get('_out')]
+        outs = [*one.buffer.get('_out'), *one.buffer.get('_large')]
+        assert len(outs) == 2 * len(losses)
+        return losses, [out.cpu() for out in outs]
 
     plain, graphed = launch(tmp_path / 'plain', lambda model: model), launch(tmp_path, way)
     assert len(plain[0]) == 20 and len(set(plain[0])) > 10

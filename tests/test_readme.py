@@ -31,7 +31,7 @@ def test_commands_are_those_that_ci_runs():
         assert command(name).startswith('python3 -m venv .venv &&\n')
         assert ' -c constraints.txt ' in command(name)
     assert command('example').endswith('-m nncore_compat examples/digits.py\n')
-    assert command('tests').endswith('-m pytest\n')
+    assert command('tests').endswith('-m pytest -n 2 --dist loadfile\n')
 
 
 def test_links_lead_somewhere():

@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from paths import ROOT, TESTS, python_path
 from tiny import Points, engine, stage
 from torch.utils.data import DataLoader
 
@@ -221,6 +221,7 @@ def test_own_steps_are_named(tmp_path):
 SCRIPT = """
 from torch.utils.data import DataLoader
 from nncore.engine import Engine, Hook
+from paths import ROOT, TESTS, python_path
 from tiny import Net, Points
 
 class Mine(Hook):
@@ -236,8 +237,8 @@ print('went on')
 def test_runner(tmp_path):
     (tmp_path / 'script.py').write_text(SCRIPT)
     argv = [sys.executable, '-m', 'nncore_compat', '--timeline', 'script.py']
-    env = {'PYTHONPATH': f'{Path(__file__).parent.parent}:{Path(__file__).parent}'}
-    run = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    env = {'PYTHONPATH': python_path(ROOT, TESTS), 'OMP_NUM_THREADS': '1'}
+    run = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     lines = [line.split() for line in run.stdout.splitlines()]
     assert ['before_launch', 'on_train_start', 'TimerHook,'] in [line[:3] for line in lines]

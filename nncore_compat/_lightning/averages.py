@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torchmetrics import MeanMetric
 
+from .._device_values import Later, Queue, can_wait
 from ..buffer import Buffer
 from ..comm import all_gather, broadcast
+
+# So many iterations wait to be summed at most.
+MOST_UNSUMMED = 1000
 
 
 class Averages:
@@ -35,38 +39,64 @@ class Averages:
         self.latest: Mapping[str, Any] | None = None
         self._sums: dict[str, dict[str, tuple[float, float]]] = {'train': {}, 'val': {}}
         self._written: dict[str, Any] = {}
+        # The numbers of the latest iteration, and of those that are not summed yet: mode, weight
+        # and numbers, which may be on an accelerator.
+        self._numbers: list[tuple[str, Any]] = []
+        self._unsummed: list[tuple[str, Any, list[tuple[str, Any]]]] = []
 
     def begin(self, mode: str) -> None:
         """Forget the epoch before."""
+        self._sum_up()
         self._sums[mode] = {}
         self._written = {}
 
-    def add(self, mode: str | None, output: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+    def add(
+        self,
+        mode: str | None,
+        output: Mapping[str, Any],
+        kept: Mapping[str, Any],
+        queue: Queue | None = None,
+    ) -> None:
         """Take an output of the model.
 
         Args:
             mode: The engine's mode; only training and validation are averaged.
             output: What the model returned.
-            kept: The same, as it is in the buffer: on the CPU.
+            kept: The same, as it is in the buffer: on the CPU, or on its way.
+            queue: What brings there what is on an accelerator still.
         """
         self.latest = output
         # In a validation these are no results of it, though they came by the same way.
         for key in output if self._written else ():
             self._written.pop(key, None)
-        sums = self._sums.get(mode or '')
-        if sums is None:
+        if mode not in self._sums:
             return
-        weight = float(kept.get('_avg_factor', 1))
-        for key, value in numbers(kept):
-            total, weights = sums.get(key, (0.0, 0.0))
-            sums[key] = total + value * weight, weights + weight
+        weight = kept.get('_avg_factor', 1)
+        self._numbers = _taken(output, kept, queue)
+        self._unsummed.append((mode, weight, self._numbers))
+        waits = isinstance(weight, Later) or any(isinstance(v, Later) for _, v in self._numbers)
+        if (len(self._unsummed) == 1 and not waits) or len(self._unsummed) > MOST_UNSUMMED:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Sum in the order of the iterations: sums depend on it."""
+        unsummed, self._unsummed = self._unsummed, []
+        for mode, weight, named in unsummed:
+            weight, sums = float(_come(weight)), self._sums[mode]
+            for key, value in named:
+                number = _number(_come(value))
+                if number is not None:
+                    total, weights = sums.get(key, (0.0, 0.0))
+                    sums[key] = total + number * weight, weights + weight
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums of the epochs that run."""
+        self._sum_up()
         return {mode: dict(sums) for mode, sums in self._sums.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the sums of an interrupted epoch."""
+        self._unsummed = []
         self._sums = {mode: dict(sums) for mode, sums in state_dict.items()}
 
     def output(self) -> dict[str, Any] | None:
@@ -82,7 +112,8 @@ class Averages:
 
     def step(self) -> dict[str, float]:
         """Return the values of the latest iteration by name."""
-        return {f'train_{key}_step': value for key, value in numbers(self.output() or {})}
+        named = [(key, _number(_come(value))) for key, value in self._numbers]
+        return {f'train_{key}_step': value for key, value in named if value is not None}
 
     def record(self, metrics: Mapping[str, Any]) -> None:
         """Take what an evaluation returned."""
@@ -121,6 +152,7 @@ class Averages:
         )
 
     def _results(self, mode: str, device: torch.device) -> dict[str, float]:
+        self._sum_up()
         sums = self._sums[mode]
         # A process that lacks a key must take part in its average all the same.
         keys = dict.fromkeys(key for ours in all_gather(list(sums)) for key in ours)
@@ -132,23 +164,59 @@ class Averages:
 
 def numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield the single numbers under keys that are neither private nor typed records."""
+    for name, item in _items(values):
+        number = _number(item)
+        if number is not None:
+            yield name, number
+
+
+def _items(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if key[:1] == '_' or key[-1:] == '_':
             continue
-        items: Iterable[tuple[str, Any]] = (
-            [(f'{key}_{name}', item) for name, item in value.items()]
-            if isinstance(value, Mapping)
-            else [(key, value)]
-        )
-        for name, item in items:
-            if isinstance(item, (str, bytes)):
-                continue
-            try:
-                number = float(item)
-            except (TypeError, ValueError, RuntimeError):
-                # Nothing to average: boxes, masks, names.
-                continue
-            yield name, number
+        if isinstance(value, Mapping):
+            yield from ((f'{key}_{name}', item) for name, item in value.items())
+        else:
+            yield key, value
+
+
+def _taken(
+    output: Mapping[str, Any], kept: Mapping[str, Any], queue: Queue | None
+) -> list[tuple[str, Any]]:
+    """Return the numbers, those that are on an accelerator as they will come."""
+    named: list[tuple[str, Any]] = []
+    # Within dicts, which are in the buffer as they are.
+    far: dict[int, torch.Tensor] = {}
+    for name, item in _items(kept):
+        if isinstance(item, Later):
+            if output[name].numel() == 1:
+                named.append((name, item))
+        elif queue is not None and can_wait(item):
+            if item.numel() == 1:
+                far[len(named)] = item
+                named.append((name, item))
+        else:
+            number = _number(item)
+            if number is not None:
+                named.append((name, number))
+    if far and queue is not None:
+        for index, later in zip(far, queue.add(list(far.values())), strict=True):
+            named[index] = named[index][0], later
+    return named
+
+
+def _come(value: Any) -> Any:
+    return value.get() if isinstance(value, Later) else value
+
+
+def _number(item: Any) -> float | None:
+    if isinstance(item, (str, bytes)):
+        return None
+    try:
+        return float(item)
+    except (TypeError, ValueError, RuntimeError):
+        # Nothing to average: boxes, masks, names.
+        return None
 
 
 def _mean(total: float, weight: float, device: torch.device) -> float:

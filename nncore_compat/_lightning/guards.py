@@ -34,6 +34,8 @@ def callers_grad_mode(func: F) -> F:
 
     @functools.wraps(func)
     def wrapper(self: Any, *args: Any) -> Any:
+        if torch.is_grad_enabled() == self.grad_enabled:
+            return func(self, *args)
         with torch.set_grad_enabled(self.grad_enabled):
             return func(self, *args)
 

@@ -9,12 +9,15 @@ logged any. Everything else happens in the order of the stock loops.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.loops.utilities import _no_grad_context
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
@@ -176,50 +179,71 @@ class LeanEvaluation(_EvaluationLoop):
     """Runs the batches of a validation or a test."""
 
     audience: Audience
+    # Whether the run is not the stock loop's.
     lean = False
 
-    def on_run_start(self) -> None:
+    @_no_grad_context
+    def run(self) -> list[Any]:
         self.lean = obstacle(self.trainer) is None
-        self.audience.look()
-        super().on_run_start()
-
-    def _evaluation_step(
-        self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Any
-    ) -> None:
         if not self.lean:
-            super()._evaluation_step(batch, batch_idx, dataloader_idx, dataloader_iter)
-            return
-        trainer, progress, results = self.trainer, self.batch_progress, self._results
+            return super().run()
+        self.setup_data()
+        if self.skip:
+            return []
+        self.reset()
+        self.on_run_start()
+        self.audience.look()
+        try:
+            self._run_batches('test' if self.trainer.testing else 'validation')
+        except StopIteration:
+            pass
+        finally:
+            torch.set_grad_enabled(False)
+        self._store_dataloader_outputs()
+        return self.on_run_end()
+
+    def _run_batches(self, kind: str) -> None:
+        trainer: Any = self.trainer
         module: Any = trainer.lightning_module
-        names = vars(module)
+        data_fetcher: Any = self._data_fetcher
+        progress, results = self.batch_progress, self._results
+        names, connector = vars(module), trainer._logger_connector
         before = names['_current_fx_name']
-        connector: Any = trainer._logger_connector
-        kind = 'test' if trainer.testing else 'validation'
-        batch = module.transfer_batch_to_device(batch, trainer.strategy.root_device, 0)
-        progress.increment_ready()
-        connector._first_loop_iter = connector._first_loop_iter is None
-        results.batch, results.batch_size, results.dataloader_idx = batch, None, None
+        device = trainer.strategy.root_device
+        start, step, end = f'on_{kind}_batch_start', f'{kind}_step', f'on_{kind}_batch_end'
+        batches: Iterator[Any] = module.views['test' if kind == 'test' else 'val'].running
+        for batch_idx, batch in enumerate(batches):
+            # What is between the hooks of the engine is in the grad mode of its launch at once.
+            torch.set_grad_enabled(len(trainer.callbacks) == 1 and module.grad_enabled)
+            data_fetcher.fetched += 1
+            last = progress.is_last_batch = data_fetcher.fetched >= data_fetcher.length
+            batch = module.transfer_batch_to_device(batch, device, 0)
+            progress.increment_ready()
+            connector._first_loop_iter = connector._first_loop_iter is None
+            results.batch, results.batch_size, results.dataloader_idx = batch, None, None
 
-        names['_current_fx_name'] = f'on_{kind}_batch_start'
-        for method in self.audience.of(f'on_{kind}_batch_start'):
-            method(trainer, module, batch, batch_idx)
-        progress.increment_started()
+            names['_current_fx_name'] = start
+            for method in self.audience.of(start):
+                method(trainer, module, batch, batch_idx)
+            progress.increment_started()
 
-        names['_current_fx_name'] = f'{kind}_step'
-        output = getattr(module, f'{kind}_step')(batch, batch_idx)
-        progress.increment_processed()
+            names['_current_fx_name'] = step
+            output = getattr(module, step)(batch, batch_idx)
+            progress.increment_processed()
 
-        names['_current_fx_name'] = f'on_{kind}_batch_end'
-        for method in self.audience.of(f'on_{kind}_batch_end'):
-            method(trainer, module, output, batch, batch_idx)
-        getattr(module, f'on_{kind}_batch_end')(output, batch, batch_idx)
-        names['_current_fx_name'] = before
-        if results:
-            connector.on_batch_end()
-        else:
-            results.batch = None
-        progress.increment_completed()
-        self._has_run = True
-        if results:
-            connector.update_eval_step_metrics(self._seen_batches_per_dataloader[dataloader_idx])
-        self._seen_batches_per_dataloader[dataloader_idx] += 1
+            names['_current_fx_name'] = end
+            for method in self.audience.of(end):
+                method(trainer, module, output, batch, batch_idx)
+            getattr(module, end)(output, batch, batch_idx)
+            names['_current_fx_name'] = before
+            if results:
+                connector.on_batch_end()
+            else:
+                results.batch = None
+            progress.increment_completed()
+            self._has_run = True
+            if results:
+                connector.update_eval_step_metrics(self._seen_batches_per_dataloader[0])
+            self._seen_batches_per_dataloader[0] += 1
+            if last:
+                return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _amp, _phases
+from .. import _amp, _phases, _remember
 from .._signals import StopRequests
 from . import (
     checkpoint_io,
@@ -138,6 +138,9 @@ class Run:
             checkpoint_io.finish(self.trainer.strategy)
         finally:
             self.fitting = False
+            # A device that has failed says so once more.
+            with contextlib.suppress(RuntimeError):
+                _remember.finish(engine.buffer)
             self.arrangement.end()
             self.stop_requests.end()
         signum = self.stop_requests.late()

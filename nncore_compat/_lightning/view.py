@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from .. import _evaluation
 from .._logging import get_logger
+from .._remember import remember
 from .._state import State
 from ..buffer import Buffer
 from ..hooks.base import Hook
@@ -187,8 +188,7 @@ class View(State):
                 yield key, value
 
     def _keep(self, values: Mapping[str, Any]) -> None:
-        for key, value in values.items():
-            self.buffer.update(key, value.detach().cpu() if torch.is_tensor(value) else value)
+        remember(self.buffer, values)
 
 
 class Batches:

@@ -73,8 +73,7 @@ class LrUpdaterHook(Hook):
         """Reads the stage's settings and notes the rates to begin with."""
         self._schd_cfg: Mapping[str, Any] | None = engine.cur_stage.get('lr_schedule')
         self._warm_cfg: Mapping[str, Any] | None = engine.cur_stage.get('warmup')
-        for group in engine.optimizer.param_groups:
-            group.setdefault('base_lr', group['lr'])
+        self._base_rates(engine)
 
     def before_train_epoch(self, engine: Any) -> None:
         """Sets the rates that change by epoch."""
@@ -82,13 +81,21 @@ class LrUpdaterHook(Hook):
 
     def before_train_iter(self, engine: Any) -> None:
         """Sets the rates that change by iteration."""
-        length = engine.cur_stage['epochs'] * len(engine.data_loader)
-        self._update(engine, 'iter', engine.iter_in_stage, length)
+        settings = (self._schd_cfg, self._warm_cfg)
+        if any(cfg is not None and cfg['type'] == 'iter' for cfg in settings):
+            length = engine.cur_stage['epochs'] * len(engine.data_loader)
+            self._update(engine, 'iter', engine.iter_in_stage, length)
+        else:
+            self._base_rates(engine)
+
+    def _base_rates(self, engine: Any) -> list[float]:
+        # A group may have come since: unfrozen layers.
+        groups = engine.optimizer.param_groups
+        return [group.setdefault('base_lr', group['lr']) for group in groups]
 
     def _update(self, engine: Any, unit: str, progress: int, max_progress: int) -> None:
         groups = engine.optimizer.param_groups
-        # A group may have come since: unfrozen layers.
-        rates = [group.setdefault('base_lr', group['lr']) for group in groups]
+        rates = self._base_rates(engine)
         changed = False
 
         schedule = self._schd_cfg

@@ -1,14 +1,18 @@
 """Back propagation and the optimizer's step."""
 
 import functools
+import math
 from typing import Any
 
 import torch
 
-from .._amp import scaler_settings, unscales_itself
+from .._amp import current_scale, scaler_settings, unscales_itself
+from .._parameters import with_grad as _with_grad
+from .._remember import remember_numbers, when_known
+from .._stepping import zero_grad
 from ..builder import HOOKS
 from ._checks import check_count
-from ._gradients import average
+from ._gradients import average, divide
 from .base import Hook
 
 
@@ -63,7 +67,7 @@ class OptimizerHook(Hook):
     def before_train_epoch(self, engine: Any) -> None:
         """Begins a window."""
         self._last_updated_iter = 0
-        engine.optimizer.zero_grad()
+        zero_grad(engine.optimizer)
 
     def after_train_iter(self, engine: Any) -> None:
         """Back-propagates, and steps when the window is complete.
@@ -77,26 +81,29 @@ class OptimizerHook(Hook):
         if not stepping:
             return
 
-        window = engine.iter_in_epoch + 1 - self._last_updated_iter
-        self._last_updated_iter = engine.iter_in_epoch + 1
-        if window != 1:
-            for param in _with_grad(engine.model):
-                param.grad.data.div_(window)
-        if engine._must_average_gradients():
+        done = engine.iter_in_epoch + 1
+        window, self._last_updated_iter = done - self._last_updated_iter, done
+        averaging = engine._must_average_gradients()
+        if window != 1 or averaging:
             grads = [param.grad.data for param in _with_grad(engine.model)]
-            average(grads, self._coalesce, self._bucket_size_mb)
+            if window != 1:
+                divide(grads, window)
+            if averaging:
+                average(grads, self._coalesce, self._bucket_size_mb)
 
         engine._step_optimizer(self.scaler, functools.partial(self._before_step, engine))
-        engine.optimizer.zero_grad()
+        zero_grad(engine.optimizer)
 
     def is_stepping(self, engine: Any) -> bool:
         """Whether the current iteration is the last of its window."""
+        if self._interval == 1 and type(self).every_n_iters_in_epoch is Hook.every_n_iters_in_epoch:
+            return True
         complete = self.every_n_iters_in_epoch(engine, self._interval)
         return complete or self.last_iter_in_epoch(engine)
 
     def after_train_epoch(self, engine: Any) -> None:
         """Drops the gradients, so that none is left when hooks run the model."""
-        engine.optimizer.zero_grad()
+        zero_grad(engine.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where in the epoch the window began, and the state of the scaler."""
@@ -116,18 +123,21 @@ class OptimizerHook(Hook):
 
     def _before_step(self, engine: Any) -> None:
         """Clip and record; the gradients are unscaled by now."""
+        numbers: dict[str, Any] = {}
         clip = engine.cur_stage.get('grad_clip')
         if clip is not None:
             if unscales_itself(engine.optimizer):
                 self.scaler.unscale_(engine.optimizer)
             params = _with_grad(engine.model)
             if params:
-                engine.buffer.update('grad_norm', engine._clip_gradients(params, clip).item())
+                numbers['grad_norm'] = engine._clip_gradients(params, clip)
 
         if engine.debug:
             _report_bad_grads(engine)
         if self.scaler.is_enabled():
-            engine.buffer.update('scale', self.scaler.get_scale())
+            numbers['scale'] = current_scale(self.scaler)
+        if numbers:
+            remember_numbers(engine.buffer, numbers)
 
 
 def _stage_loss(engine: Any) -> torch.Tensor:
@@ -147,18 +157,22 @@ def _stage_loss(engine: Any) -> torch.Tensor:
     return loss
 
 
-def _with_grad(model: torch.nn.Module) -> list[Any]:
-    return [p for p in model.parameters() if p.requires_grad and p.grad is not None]
-
-
 def _report_bad_grads(engine: Any) -> None:
+    names, peaks = [], []
     for name, param in engine.model.named_parameters():
         if param.grad is None:
             continue
         values = param.grad.coalesce().values() if param.grad.is_sparse else param.grad
         if values.numel() == 0:
             continue
-        peak = values.abs().max()
-        kind = 'Inf' if torch.isinf(peak) else 'NaN' if torch.isnan(peak) else None
-        if kind is not None:
-            engine.logger.warning(f'Iter [{engine.iter + 1}]: {kind} detected in {name}')
+        names.append(name)
+        peaks.append(values.abs().max())
+    logger, count = engine.logger, engine.iter + 1
+
+    def report(found: list[float]) -> None:
+        for name, peak in zip(names, found, strict=True):
+            if not math.isfinite(peak):
+                kind = 'Inf' if math.isinf(peak) else 'NaN'
+                logger.warning(f'Iter [{count}]: {kind} detected in {name}')
+
+    when_known(engine.buffer, peaks, report)

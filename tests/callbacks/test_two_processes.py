@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import python_path
 
 HERE = Path(__file__).resolve().parent
 
@@ -21,7 +22,7 @@ def test_two_processes(tmp_path):
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     env = {
         **os.environ,
-        'PYTHONPATH': os.pathsep.join([str(HERE.parent.parent), str(HERE.parent)]),
+        'PYTHONPATH': python_path(HERE.parent.parent, HERE.parent),
         'OMP_NUM_THREADS': '1',
     }
     run = subprocess.run(
@@ -29,7 +30,7 @@ def test_two_processes(tmp_path):
         env=env,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     first, second = (json.loads((tmp_path / f'rank_{i}.json').read_text()) for i in (0, 1))

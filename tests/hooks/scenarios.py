@@ -110,6 +110,68 @@ def optimizer(E: Any, folder: Path) -> dict[str, Any]:
     return results
 
 
+def averages(E: Any, folder: Path) -> dict[str, Any]:
+    """Returns gradients of many kinds after their exchange, and how much travelled at once."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = [(64, 7), (1,), (), (0, 3), (129, 31), (4, 3, 5, 5), (301,)] * 12
+    params: list[torch.nn.Parameter] = []
+    for index, shape in enumerate(shapes):
+        param = torch.nn.Parameter(torch.zeros(shape))
+        grad = torch.randn(shape, generator=generator)
+        kind = index % 4
+        if kind == 1 and grad.dim() == 2:
+            grad = grad.t().contiguous().t()
+        if kind == 1 and grad.dim() == 4:
+            grad = grad.to(memory_format=torch.channels_last)
+        if kind == 2:
+            param = torch.nn.Parameter(param.detach().to(torch.bfloat16))
+            grad = grad.to(torch.bfloat16)
+        if kind == 3 and index > 60:
+            param = torch.nn.Parameter(param.detach().double())
+            grad = grad.double()
+        param.grad = grad
+        params.append(param)
+    given = [param.grad.clone() for param in params]
+
+    sent: list[int] = []
+
+    def reduce(tensor: torch.Tensor) -> None:
+        # Another number at each place: the order in which they travel counts, as in a ring.
+        sent.append(tensor.numel())
+        places = torch.linspace(2, 3, tensor.numel(), dtype=torch.float64)
+        tensor.mul_(places.view(tensor.shape).to(tensor.dtype))
+
+    results = {}
+    for kwargs in ({}, {'bucket_size_mb': 1}, {'coalesce': False}):
+        for subset in (params, params[:1], [p for p in params if p.dtype == torch.float32]):
+            for param, grad in zip(params, given, strict=True):
+                param.grad = grad.clone()
+            objects = [param.grad for param in subset]
+            hook = E.hooks.OptimizerHook(**kwargs)
+            sent.clear()
+            with (
+                mock.patch('torch.distributed.all_reduce', reduce),
+                mock.patch('torch.distributed.get_world_size', lambda: 3),
+            ):
+                if E.__name__ == 'nncore.engine':
+                    hook._allreduce_grads(subset)
+                else:
+                    gradients = importlib.import_module('nncore_compat.hooks._gradients')
+                    gradients.average(
+                        [p.grad.data for p in subset], hook._coalesce, hook._bucket_size_mb
+                    )
+            assert all(p.grad is o for p, o in zip(subset, objects, strict=True))
+            assert not any(p.grad.is_inference() for p in subset)
+            found = [(bits(p.grad), p.grad.stride()) for p in subset]
+            results[f'{kwargs} {len(subset)}'] = found, list(sent)
+    return results
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    """Returns the numbers of a tensor as they are in memory."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
 class Broken(Linear):
     """Gradients of NaN, Inf and neither, one of them without elements."""
 
@@ -267,6 +329,47 @@ def writing(E: Any, folder: Path) -> dict[str, Any]:
             'left': [(k, len(v)) for k, v in buffer.items()],
         }
     return results
+
+
+def meddling(E: Any, folder: Path) -> list[str]:
+    """Returns what writers write when some of them change the buffer."""
+    W = importlib.import_module(f'{E.__name__}.hooks.writer')
+
+    class Doubles(W.Writer):
+        def write(self, engine: Any, window_size: int) -> None:
+            engine.buffer.update('loss', 2 * engine.buffer.pop('loss')[-1])
+
+    class Adds(W.JSONWriter):
+        def _collect_metrics(self, engine: Any, window_size: int) -> Any:
+            engine.buffer.update('_iter_time', 7.0)
+            return {**super()._collect_metrics(engine, window_size), 'added': 1}
+
+    class Patched(W.JSONWriter):
+        pass
+
+    def write(self: Any, engine: Any, window_size: int) -> None:
+        engine.buffer.update('other_loss', engine.buffer.pop('other_loss')[0] + 1)
+
+    patched = Patched('c.json')
+    patched.write = types.MethodType(write, patched)  # type: ignore[method-assign]
+    writers = ['CommandLineWriter', Doubles(), 'JSONWriter', Adds('b.json'), patched]
+    writers += ['CommandLineWriter', {'type': 'JSONWriter', 'filename': 'd.json'}]
+    # WRITERS makes those that have a name: nncore takes no others.
+    for one in [one for one in writers if isinstance(one, W.Writer)]:
+        name = f'{type(one).__name__}OfATest'
+        W.WRITERS.register(lambda one=one: one, name=name)
+        writers[writers.index(one)] = name
+    buffer = E.Buffer()
+    with stopped_clock(E) as clock:
+        hooks = [E.hooks.TimerHook(), E.hooks.EventWriterHook(interval=1, writers=writers)]
+        stages = [dict(epochs=1, optimizer=sgd, validation=True)]
+        engine = FakeEngine(
+            buffer, hooks, loaders(), stages, work_dir=str(folder), clock=clock
+        ).run()
+    for name in writers:
+        if str(name).endswith('OfATest'):
+            W.WRITERS.pop(name)
+    return [*engine.lines, *(path.read_text() for path in sorted(folder.glob('*.json')))]
 
 
 class Normed(torch.nn.Module):
@@ -444,10 +547,12 @@ def sampler_seeds(E: Any, folder: Path) -> list[int]:
 SCENARIOS = (
     learning_rates,
     optimizer,
+    averages,
     debug,
     evaluation,
     timing,
     writing,
+    meddling,
     precise_bn,
     checkpoints,
     defaults,

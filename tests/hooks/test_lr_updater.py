@@ -1,6 +1,7 @@
 """LrUpdaterHook: schedules and warm-up."""
 
 import pytest
+import torch
 
 import nncore_compat as E
 
@@ -61,3 +62,19 @@ def test_a_registered_policy_gets_its_settings_and_the_progress():
 def test_an_unknown_warmup_policy():
     with pytest.raises(TypeError, match=r"'lineer'.*'linear', 'exp', 'constant'"):
         rates_of(warmup=dict(type='iter', policy='lineer', steps=2))
+
+
+@pytest.mark.parametrize('warmup', [None, dict(type='epoch', policy='constant', steps=2)])
+def test_the_base_rate_of_a_group_that_comes_later_is_noted_with_the_next_iteration(warmup):
+    seen = []
+
+    def unfreeze(engine):
+        if engine.iter == 1:
+            group = {'params': [torch.nn.Parameter(torch.ones(1))], 'lr': 0.5}
+            engine.optimizer.add_param_group(group)
+        seen.append([group.get('base_lr') for group in engine.optimizer.param_groups])
+
+    watch = E.ClosureHook('after_train_iter', unfreeze)
+    stages = [dict(epochs=1, optimizer=sgd, warmup=warmup)]
+    FakeEngine(E.Buffer(), [E.LrUpdaterHook(), watch], loaders(6), stages).run()
+    assert seen == [[0.1], [0.1, None], [0.1, 0.5]]

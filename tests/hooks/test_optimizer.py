@@ -48,6 +48,29 @@ def test_gradients_are_synchronised_only_where_it_steps():
     assert engine.syncs == [False, False, True, False, False, True, True] * 2
 
 
+def test_a_hook_may_say_when_a_window_ends():
+    class Never(E.OptimizerHook):
+        def every_n_iters_in_epoch(self, engine, n):
+            return False
+
+    assert run(Never()).syncs == ([False] * 6 + [True]) * 2
+
+
+def test_the_length_of_the_loader_is_asked_for_once_in_an_iteration():
+    class Counted(torch.utils.data.DataLoader):
+        asked = 0
+
+        def __len__(self):
+            self.asked += 1
+            return super().__len__()
+
+    loader = Counted(torch.ones(10, 3), batch_size=2)
+    stages = [dict(epochs=1, optimizer=sgd, lr_schedule=dict(type='epoch', policy='exp', gamma=1))]
+    hooks = [E.LrUpdaterHook(), E.OptimizerHook()]
+    FakeEngine(E.Buffer(), hooks, {'train': loader}, stages).run()
+    assert loader.asked == 5
+
+
 def test_a_window_is_one_batch():
     # The mean over a window of equal batches is the gradient of all of them at once.
     engine = run(E.OptimizerHook(interval=7))

@@ -1,12 +1,14 @@
 """Runs scripts one after another, each in forked children, so that imports are paid once.
 
 Started by plain Python it serves the reference, started by `python -m nncore_compat` it serves
-us. Jobs come as JSON lines on stdin, `{"id": ..., "wait": [<wait status>, ...]}` goes back on
-stdout. A job of several processes gets the environment that torchrun would make.
+us; `driver.py nncore_compat` serves us too, beside an nncore that is itself. Jobs come as JSON
+lines on stdin, `{"id": ..., "wait": [<wait status>, ...]}` goes back on stdout. A job of several
+processes gets the environment that torchrun would make.
 """
 
 import atexit
 import gc
+import importlib
 import json
 import multiprocessing
 import os
@@ -22,8 +24,7 @@ import traceback
 import torch._dynamo  # noqa: F401
 
 # Spelled as a script spells it, so that this file never knows which engine it got.
-from nncore.engine import Engine  # noqa: F401
-
+importlib.import_module(sys.argv[1] + '.engine' if sys.argv[1:] else 'nncore.engine')
 OURS = 'nncore_compat' in sys.modules
 
 if OURS:

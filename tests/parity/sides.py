@@ -9,33 +9,42 @@ import subprocess
 import sys
 from pathlib import Path
 
+from paths import python_path
+
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE / 'scripts'
 # Of the folder of scripts, the part that is run by two processes.
 PAIRS = 'two_ranks'
 STUB = HERE.parent / 'reference'
+DRIVER = HERE / 'driver.py'
 # Seconds after which a script counts as hanging and is killed; none needs a tenth of it. The
 # driver has a little longer to say so.
 LIMIT = 240
 OURS = ['-m', 'nncore_compat', '--quirks', 'all']
 
 
-def environment(reference):
-    """The environment of a process that runs nncore (with the torchvision stub) or us."""
+def environment(reference, gpus=''):
+    """The environment of a process that runs nncore (with the torchvision stub) or us.
+
+    Args:
+        reference: Whether it runs nncore.
+        gpus: CUDA_VISIBLE_DEVICES; None for what it is.
+    """
     env = {k: v for k, v in os.environ.items() if not k.startswith(('NNCORE_COMPAT', 'WANDB'))}
     env.update(
         OMP_NUM_THREADS='1',
         MKL_NUM_THREADS='1',
         PYTHONHASHSEED='0',
         COLUMNS='80',
-        CUDA_VISIBLE_DEVICES='',
         WANDB_MODE='disabled',
         WANDB_SILENT='true',
     )
+    if gpus is not None:
+        env['CUDA_VISIBLE_DEVICES'] = gpus
     # The package that the tests see if it is installed, else the source tree.
     spec = importlib.util.find_spec('nncore_compat')
     ours = Path(spec.origin).parents[1] if spec else HERE.parents[1]
-    env['PYTHONPATH'] = str(STUB if reference else ours)
+    env['PYTHONPATH'] = python_path(STUB if reference else ours)
     return env
 
 
@@ -45,16 +54,16 @@ def command(reference, *argv):
 
 
 class Side:
-    """One live driver process."""
+    """One live driver process; a plain one of ours leaves nncore what it is, without quirks."""
 
-    def __init__(self, reference, log):
+    def __init__(self, reference, log, plain=False, gpus=''):
         self.reference = reference
         self._log = Path(log)
         self._jobs = 0
         self._stderr = self._log.open('w')
         self._process = subprocess.Popen(
-            command(reference, HERE / 'driver.py'),
-            env=environment(reference),
+            [sys.executable, DRIVER, 'nncore_compat'] if plain else command(reference, DRIVER),
+            env=environment(reference, gpus),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

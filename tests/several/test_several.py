@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from paths import python_path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -25,7 +26,8 @@ LIMIT = 240
 def run(command, limit=LIMIT, cwd=None, **env):
     """Run a command with its children, and end all of them when it takes too long."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith(('NNCORE', 'MASTER_'))}
-    variables.update(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES='', **env)
+    own = dict(OMP_NUM_THREADS='1', PYTHONPATH=python_path(ROOT), CUDA_VISIBLE_DEVICES='')
+    variables.update(own, **env)
     process = subprocess.Popen(
         [str(part) for part in command],
         env=variables,
@@ -224,7 +226,9 @@ def test_processes_of_slurm_of_two_nodes_and_of_the_script_and_its_engine(tmp_pa
 
 @pytest.mark.slow
 def test_the_example_on_two_devices(tmp_path):
-    done = run([*RUNNER, '--devices', 2, ROOT / 'examples' / 'digits.py'], cwd=tmp_path)
+    command = [*RUNNER, '--devices', 2, ROOT / 'examples' / 'digits.py']
+    # scikit-learn takes SciPy.
+    done = run(command, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.output[-3000:]
     (metrics,) = tmp_path.glob('work_dirs/*/metrics.json')
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]

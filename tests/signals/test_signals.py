@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from paths import python_path
 from torch.utils.data import DataLoader
 
 from nncore_compat import Hook, _handlers, _signals
@@ -267,7 +268,7 @@ def test_in_another_thread_signals_do_what_they_do():
 
 def start(*command, **env):
     """Start a command in a session of its own."""
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **env}
+    env = {**os.environ, 'PYTHONPATH': python_path(ROOT), 'OMP_NUM_THREADS': '1', **env}
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
         env=env,
@@ -281,7 +282,7 @@ def start(*command, **env):
 def finish(*processes):
     """Return what each has said, once all have ended."""
     try:
-        return [process.communicate(timeout=120)[0] for process in processes]
+        return [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
