@@ -6,6 +6,7 @@ from torch import nn
 
 # What `parameters()` goes through, at the model itself and at the modules in it.
 _OF_MODEL = ('parameters', 'named_parameters', '_named_members', 'named_modules')
+_METHODS = tuple(getattr(nn.Module, name) for name in _OF_MODEL)
 _named_modules = nn.Module.named_modules
 _UNKNOWN = object()
 
@@ -27,10 +28,9 @@ def first(model: nn.Module) -> Any:
 
 
 def _overrides(model: nn.Module) -> bool:
-    kind, own = type(model), vars(model)
-    return any(
-        name in own or getattr(kind, name) is not getattr(nn.Module, name) for name in _OF_MODEL
-    )
+    kind: Any = type(model)
+    methods = (kind.parameters, kind.named_parameters, kind._named_members, kind.named_modules)
+    return methods != _METHODS or not vars(model).keys().isdisjoint(_OF_MODEL)
 
 
 def _first(module: Any, seen: set[Any]) -> Any:
