@@ -194,7 +194,9 @@ PROGRAMS = {
     'first iteration: torch alone': [
         '-c',
         f'{SCRIPT}model = Net(); optimizer = torch.optim.SGD(model.parameters(), 0.1)\n'
-        'model(next(iter(loader)))["loss"].backward(); optimizer.step()',
+        'model(next(iter(loader)))["loss"].backward(); optimizer.step()\n'
+        # As the others end, without taking everything down.
+        'import os; os._exit(0)',
     ],
     'first iteration: nncore': ['-c', f'from nncore.engine import Engine, Hook\n{SCRIPT}{LAUNCH}'],
     'first iteration: us': ['-c', f'from nncore_compat import Engine, Hook\n{SCRIPT}{LAUNCH}'],

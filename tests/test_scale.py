@@ -27,6 +27,8 @@ def test_collectives_do_not_grow_with_the_processes(scale):
     """Counted by torch's profiler; nncore's own counts are in tests/parity."""
     two, four = scale.children('count_collectives', 'us', [[], []], [2, 4])
     assert two == four
+    page = (SCRIPT.parents[1] / 'docs' / 'scale.md').read_text()
+    assert f'| us, 2 processes | {" | ".join(two)} |' in page
     step, write, checkpoint, epoch, validation, begin, _ = two
     assert step == write == '1 allreduce'
     assert sum(int(part.split()[0]) for part in checkpoint.split(' + ')) < 15
