@@ -24,7 +24,7 @@ def strip(state_dict: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]
         The weights without the prefix behind which most of the model's names are found; if there
         is none, as they are. What does not have the prefix keeps its name.
     """
-    wanted = {name.replace(COMPILED, ''): name for name in names}
+    wanted = _uncompiled(names)
     found: Counter[str] = Counter()
     for key in state_dict:
         clean = key.replace(COMPILED, '')
@@ -35,10 +35,7 @@ def strip(state_dict: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]
         return _moved(state_dict, lambda key: key)
     best = [prefix for prefix, count in found.items() if count == most]
     prefix = next((usual for usual in ('', *WRAPPERS) if usual in best), best[0])
-    for name in list(wanted.values()):
-        for dot in re.finditer(r'\.', name):
-            module = name[: dot.end()]
-            wanted[module.replace(COMPILED, '')] = module
+    _add_modules(wanted)
 
     def move(key: str) -> str:
         clean = key.replace(COMPILED, '')
@@ -46,6 +43,21 @@ def strip(state_dict: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]
         return wanted.get(rest, rest) if clean.startswith(prefix) else key
 
     return _moved(state_dict, move)
+
+
+def recompile(state_dict: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return weights under the names of a model of which other parts are compiled, or none.
+
+    Args:
+        state_dict: The weights.
+        names: The names in the model's state dict.
+
+    Returns:
+        The weights; what the model does not have keeps its name.
+    """
+    wanted = _uncompiled(names)
+    _add_modules(wanted)
+    return _moved(state_dict, lambda key: wanted.get(key.replace(COMPILED, ''), key))
 
 
 def rename(state_dict: Mapping[str, Any], remove: str = '', add: str = '') -> dict[str, Any]:
@@ -76,6 +88,17 @@ def wrapper(state_dict: Mapping[str, Any], modules: tuple[str, ...] = ()) -> str
                 break
         else:
             return prefix
+
+
+def _uncompiled(names: Iterable[str]) -> dict[str, str]:
+    return {name.replace(COMPILED, ''): name for name in names}
+
+
+def _add_modules(wanted: dict[str, str]) -> None:
+    for name in list(wanted.values()):
+        for dot in re.finditer(r'\.', name):
+            module = name[: dot.end()]
+            wanted[module.replace(COMPILED, '')] = module
 
 
 def _moved(state_dict: Mapping[str, Any], move: Callable[[str], str | None]) -> dict[str, Any]:

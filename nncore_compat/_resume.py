@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import _content, _formats, _phases, _plain, _snapshot, _stages, quirks
+from . import _content, _formats, _phases, _plain, _recompiled, _snapshot, _stages, quirks
 from ._errors import located
 from ._state_dict import inner
 from .utils import get_checkpoint
@@ -125,4 +125,6 @@ def readable(checkpoint: Any, name: str, weights: Iterable[str] | None = None) -
     if own and not isinstance(own, Mapping):
         _content.check_section(own, 0, name)
     read = _formats.training(checkpoint, weights, name)
-    return dict(checkpoint) if _formats.kind(checkpoint) == 'ours' else read
+    if _formats.kind(checkpoint) != 'ours':
+        return read
+    return _recompiled.follow(checkpoint, _snapshot.KEY, weights)

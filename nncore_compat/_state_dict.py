@@ -6,12 +6,19 @@ import torch
 from torch import nn
 
 from ._logging import log
+from ._prefixes import COMPILED, recompile
 from .comm import is_main_process
 
 
 def inner(model: Any) -> Any:
     """Return the model inside of a wrapper, which has it as ``module``; else the model."""
     return getattr(model, 'module', model)
+
+
+def uncompiled(model: Any) -> Any:
+    """Return the model that torch.compile stands in front of; else the model."""
+    # Asked in every iteration; getattr takes ten times as long to find that there is none.
+    return model._modules.get('_orig_mod', model)
 
 
 def select(state_dict: dict[str, Any], keys: list[str] | str | None = None) -> dict[str, Any]:
@@ -47,9 +54,8 @@ def load_state_dict(
     missing: list[str] = []
     unexpected: list[str] = []
     problems: list[str] = []
+    state_dict = _as_compiled(state_dict, model)
     metadata = getattr(state_dict, '_metadata', None) or {}
-    # Modules may change the dict while they load.
-    state_dict = state_dict.copy()
     _shard_like(model, state_dict)
 
     for name, module in model.named_modules(remove_duplicate=False):
@@ -70,6 +76,15 @@ def load_state_dict(
         raise RuntimeError(f'error in loading state dict for {type(model).__name__}:\n\t{lines}')
     if warning and is_main_process():
         log(text, logger=logger, log_level='WARNING')
+
+
+def _as_compiled(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Return a copy under the model's names, where it or the other one is compiled."""
+    names = [name for name, _ in model.named_modules()]
+    if any(COMPILED in f'{name}.' for name in names) or any(COMPILED in key for key in state_dict):
+        return recompile(state_dict, model.state_dict())
+    # Modules may change the dict while they load.
+    return state_dict.copy()
 
 
 def _shard_like(model: nn.Module, state_dict: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ from ._parameters import first
 from ._progress import ProgressBar
 from ._random import unnoticed
 from ._state import State
+from ._state_dict import uncompiled
 from .buffer import Buffer
 from .builder import build_model
 from .comm import get_world_size, is_distributed, is_main_process
@@ -489,7 +490,7 @@ class Engine(State):
 
     def _forward_context(self) -> contextlib.AbstractContextManager[Any]:
         # A wrapper that the script has made averages gradients where it is to, once per step.
-        if self._mode != 'train' or not isinstance(self.model, DistributedDataParallel):
+        if self._mode != 'train' or not isinstance(uncompiled(self.model), DistributedDataParallel):
             return _DO_NOTHING
         hook = self.hooks.get('OptimizerHook')
         waits = isinstance(hook, OptimizerHook) and not hook.is_stepping(self)
@@ -514,7 +515,7 @@ class Engine(State):
         """Whether neither the strategy nor the model's wrapper has averaged the gradients."""
         if not is_distributed() or self._run.averages_gradients():
             return False
-        model = self.model
+        model = uncompiled(self.model)
         # On the CPU, nncore's wrapper goes round DistributedDataParallel.forward.
         return not isinstance(model, DistributedDataParallel) or not (
             model.device_ids or type(model).forward is DistributedDataParallel.forward

@@ -7,6 +7,7 @@ import torch
 from several.net import by_hand, loaders, seeded, stages
 from several.test_several import HERE, RUNNER, run
 from tiny import Net, Points, engine, stage
+from torch import nn
 from torch.utils.data import DataLoader
 
 from nncore_compat import Engine, Hook, _device_values
@@ -195,3 +196,73 @@ def test_quotients_are_those_of_each_gradient_alone(window):
     divide(grads, window)
     for grad, quotient in zip(grads, expected, strict=True):
         assert torch.equal(grad.view(torch.uint8), quotient.view(torch.uint8))
+
+
+class Graphed(nn.Module):
+    """A classifier with a body that may be captured; the loss too, where it is compiled whole."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 2))
+
+    def forward(self, data, mode, **kwargs):
+        logits = self.body(data['x'])
+        loss = nn.functional.cross_entropy(logits, data['y'])
+        return {
+            'loss': loss,
+            '_avg_factor': len(data['y']),
+            '_out': logits,
+            # The buffer treats large values differently.
+            '_large': logits.repeat(1, 400),
+        }
+
+
+class Records(Hook):
+    """Reads every loss at once, and keeps what is still to come out of the buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+
+    def after_train_iter(self, engine):
+        self.losses.append(engine.losses['loss'].item())
+
+
+def captured(model):
+    sample = torch.zeros(4, 2, device='cuda', requires_grad=True)
+    model.body = torch.cuda.make_graphed_callables(model.body, (sample,))
+    return model
+
+
+def reduced(model):
+    return torch.compile(model, mode='reduce-overhead')
+
+
+@pytest.mark.parametrize('way', [captured, reduced])
+def test_cuda_graphs(way, tmp_path):
+    """They write where they wrote at the capture: in no value that the engine keeps."""
+    batches = DataLoader(Points(40), 4)
+
+    def launch(folder, make):
+        one = engine(
+            folder,
+            make(Graphed().cuda()),
+            stages=[stage(epochs=2, grad_clip={'max_norm': 1.0})],
+            data_loaders={'train': batches},
+        )
+        # Nobody reads the buffer before the end, or clears it.
+        one.unregister_hook('EventWriterHook')
+        one.register_hook(Records(), before='OptimizerHook')
+        one.launch()
+        losses = one.hooks['Records'].losses
+        assert [float(loss) for loss in one.buffer.get('loss')] == losses
+        outs = [*one.buffer.get('_out'), *one.buffer.get('_large')]
+        assert len(outs) == 2 * len(losses)
+        return losses, [out.cpu() for out in outs]
+
+    plain, graphed = launch(tmp_path / 'plain', lambda model: model), launch(tmp_path, way)
+    assert len(plain[0]) == 20 and len(set(plain[0])) > 10
+    assert graphed[0] == pytest.approx(plain[0], abs=1e-5)
+    for mine, other in zip(graphed[1], plain[1], strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=0)

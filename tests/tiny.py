@@ -60,6 +60,6 @@ def engine(tmp_path, model=None, stages=None, data_loaders=None, cls=Engine, **k
     if data_loaders is None:
         data_loaders = {'train': DataLoader(Points(), 4), 'val': DataLoader(Points(6), 4)}
     kwargs.setdefault('logger', f'tiny{next(_numbers)}')
-    return cls(
-        model or Net(), data_loaders, stages=stages or stage(), work_dir=str(tmp_path), **kwargs
-    )
+    # A compiled model has no truth value.
+    model = Net() if model is None else model
+    return cls(model, data_loaders, stages=stages or stage(), work_dir=str(tmp_path), **kwargs)

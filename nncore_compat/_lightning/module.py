@@ -16,6 +16,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from .. import _evaluation, _phases
 from .._progress import ProgressBar
 from .._signals import checkpoint_hook
+from .._state_dict import uncompiled
 from . import reentry
 from .averages import Averages
 from .checkpoint import complete
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside a data-parallel wrapper: the strategy does what that did."""
-    return model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
+    wrapper = uncompiled(model)
+    return wrapper.module if isinstance(wrapper, (DataParallel, DistributedDataParallel)) else model
 
 
 class StagesModule(LightningModule):
