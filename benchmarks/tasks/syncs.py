@@ -1,0 +1,120 @@
+"""How often a training waits for the device."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+import weakref
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ..clock import Clock
+
+
+def count(spec: dict[str, Any]) -> dict[str, float]:
+    """Waits per training iteration.
+
+    On a GPU these are the warnings of ``torch.cuda.set_sync_debug_mode``. On the CPU, those that
+    there would be if tensors were on a device: values that Python reads (`item`, `float`, `bool`),
+    and copies to the host; but not what is read of such a copy.
+    """
+    counter: Any = _Warnings() if spec['device'] == 'cuda' else _Pretended()
+    seen: list[int] = []
+    clock = Clock(
+        spec['skip'], spec['iters'], spec['device'], at_edge=lambda: seen.append(counter.waits)
+    )
+    train = importlib.import_module(f'benchmarks.contestants.{spec["kind"]}').train
+    with counter:
+        train(spec, clock)
+    return {'syncs': (seen[1] - seen[0]) / spec['iters']}
+
+
+class _Warnings:
+    def __init__(self) -> None:
+        self.waits = 0
+
+    def __enter__(self) -> None:
+        self._catch = warnings.catch_warnings()
+        self._catch.__enter__()
+        warnings.simplefilter('always')
+        warnings.showwarning = self._note
+        torch.cuda.set_sync_debug_mode('warn')
+
+    def __exit__(self, *error: object) -> None:
+        torch.cuda.set_sync_debug_mode('default')
+        self._catch.__exit__(*error)
+
+    def _note(self, message: Any, *args: Any, **kwargs: Any) -> None:
+        self.waits += 'synchroniz' in str(message)
+
+
+class _Pretended:
+    """Takes every tensor for one of a device, but copies that were made to the host."""
+
+    def __init__(self) -> None:
+        self.waits = 0
+        self._on_host: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+        self._modes = (_Calls(self), _Reads(self))
+
+    def __enter__(self) -> None:
+        for mode in self._modes:
+            mode.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for mode in reversed(self._modes):
+            mode.__exit__(*error)
+
+    def is_on_host(self, *values: Any) -> bool:
+        """Whether all tensors among the values are copies on the host."""
+        tensors = [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
+        return bool(tensors) and all(tensor in self._on_host for tensor in tensors)
+
+    def now_on_host(self, *values: Any) -> None:
+        """Take the tensors among the values for copies on the host."""
+        for value in tree_leaves(values):
+            if isinstance(value, torch.Tensor):
+                self._on_host.add(value)
+
+
+class _Calls(TorchFunctionMode):
+    """Sees copies to the host, which do nothing on the CPU."""
+
+    def __init__(self, counter: _Pretended) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        known = self._counter.is_on_host(args, kwargs)
+        result = func(*args, **(kwargs or {}))
+        if known:
+            self._counter.now_on_host(result)
+        elif func is torch.Tensor.cpu or (func is torch.Tensor.to and _to_cpu(args, kwargs)):
+            self._counter.waits += 1
+            result = result.clone()
+            self._counter.now_on_host(result)
+        elif func in (torch.Tensor.tolist, torch.Tensor.numpy):
+            self._counter.waits += 1
+        return result
+
+
+class _Reads(TorchDispatchMode):
+    """Sees values that Python reads."""
+
+    def __init__(self, counter: _Pretended) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        scalar = func is torch.ops.aten._local_scalar_dense.default
+        if scalar and not self._counter.is_on_host(args):
+            self._counter.waits += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _to_cpu(args: Any, kwargs: Any) -> bool:
+    given = [*args[1:], *(kwargs or {}).values()]
+    return any(str(value) == 'cpu' for value in given if isinstance(value, (str, torch.device)))
