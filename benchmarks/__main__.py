@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -15,27 +16,33 @@ from . import report
 from .measure import Workers, chosen, run
 from .questions import QUESTIONS
 
+# What a title says of the clock.
+CLOCKS = {'wall': '', 'cpu': ', CPU time', 'typical': ', median iteration'}
+
 
 def main(argv: list[str] | None = None) -> None:
     """Answer the questions of a command line."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     names = list(QUESTIONS) if 'all' in options.questions else options.questions
     options.out.mkdir(parents=True, exist_ok=True)
     workers = Workers(options.device)
     try:
-        for name in names:
-            answer(name, options, workers)
+        answered = [answer(name, options, workers) for name in names]
     finally:
         workers.close()
+    sys.exit(not all(answered))
 
 
-def answer(name: str, options: argparse.Namespace, workers: Workers) -> None:
-    """Measure one question and write its files."""
+def answer(name: str, options: argparse.Namespace, workers: Workers) -> bool:
+    """Measure one question and write its files, anew after every case.
+
+    Returns:
+        Whether there was something to measure, and all of it was.
+    """
     title, cases = QUESTIONS[name]
     result: dict[str, Any] = {
         'question': name,
-        'title': title,
+        'title': title + CLOCKS[options.clock],
         'rounds': 1 if options.quick else options.rounds,
         'quick': options.quick,
         'clock': options.clock,
@@ -43,8 +50,7 @@ def answer(name: str, options: argparse.Namespace, workers: Workers) -> None:
         'cases': [],
         'notes': [],
     }
-    if options.clock == 'cpu':
-        result['title'] += ', CPU time'
+    whole = True
     for case in cases:
         entries = chosen(case, options.contestants)
         if not entries or not all(word in case.name for word in options.cases):
@@ -53,19 +59,27 @@ def answer(name: str, options: argparse.Namespace, workers: Workers) -> None:
             result['notes'].append(f'{case.name}: not measured, there is no C++ compiler.')
             continue
         case = replace(case.smaller() if options.quick else case, entries=entries)
-        found = run(case, result['rounds'], not options.quick, workers, progress)
+        try:
+            found = run(case, result['rounds'], not options.quick, workers, progress)
+        except RuntimeError as error:
+            whole = False
+            progress(str(error) + '\n')
+            result['notes'].append(f'{case.name}: {str(error).strip().splitlines()[-1]}')
+            continue
         for metric in case.metrics:
-            shown = options.clock if metric == 'wall' else metric
+            shown = options.clock if metric == 'wall' and 'iters' in case.spec else metric
             result['cases'].append(report.summary(case, shown, found))
+        write(result, options.out / name)
     progress('')
-    if not result['cases']:
-        sys.exit('\n'.join(result['notes']) or f'{name}: no case of these names and contestants')
-    text = report.table(result)
-    print(text)
-    path = options.out / name
+    print(report.table(result))
+    return whole and bool(result['cases'])
+
+
+def write(result: dict[str, Any], path: Path) -> None:
+    """Write the figures, the table, and the chart where there is matplotlib."""
     path.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
-    path.with_suffix('.md').write_text(text)
-    if not options.no_chart:
+    path.with_suffix('.md').write_text(report.table(result))
+    if importlib.util.find_spec('matplotlib'):
         from .chart import draw
 
         draw(result, path.with_suffix('.png'))
@@ -105,14 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--clock',
-        choices=['wall', 'cpu', 'typical'],
+        choices=list(CLOCKS),
         default='wall',
         help='time on the wall; CPU time, for a machine that has other work; or the median '
         'iteration',
     )
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmarks'))
-    parser.add_argument('--no-chart', action='store_true', help='write no PNG')
     return parser
 
 

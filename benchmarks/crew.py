@@ -75,7 +75,6 @@ class Worker:
         line = process.stdout.readline() if ready else ''
         reply = json.loads(line) if line else {'error': self._last_words(bool(ready))}
         if 'error' in reply:
-            self.close()
             raise RuntimeError(f'{self.name}: {reply["error"]}')
         return reply['result']
 

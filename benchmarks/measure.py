@@ -63,7 +63,11 @@ class Workers:
                 worker.close()
         if key not in self._live:
             self._live[key] = self._start(*key, self._device)
-        return self._live[key].ask(case.function, spec)
+        try:
+            return self._live[key].ask(case.function, spec)
+        except RuntimeError:
+            self._live.pop(key).close()
+            raise
 
     def close(self) -> None:
         """End them all."""

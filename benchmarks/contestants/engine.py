@@ -6,7 +6,7 @@ import itertools
 import os
 from typing import Any
 
-from nncore.engine import Engine, Hook, init_dist
+from nncore.engine import Engine, Hook, init_dist, is_distributed
 from torch import nn
 
 from ..clock import Clock
@@ -47,7 +47,7 @@ def save(spec: dict[str, Any]) -> dict[str, float]:
 
 def make(spec: dict[str, Any], train: Any, val: Any = None) -> Engine:
     """The engine of a script: default hooks, and what the spec adds."""
-    if spec.get('processes'):
+    if spec.get('processes') and not is_distributed():
         init_dist()
     stage = dict(
         epochs=spec.get('epochs', 1),
