@@ -71,8 +71,11 @@ def answer(name: str, options: argparse.Namespace, workers: Workers) -> bool:
             result['cases'].append(report.summary(case, shown, found))
         write(result, options.out / name)
     progress('')
+    if not result['cases']:
+        print(f'{name}: nothing was measured.', *result['notes'], file=sys.stderr)
+        return False
     print(report.table(result))
-    return whole and bool(result['cases'])
+    return whole
 
 
 def write(result: dict[str, Any], path: Path) -> None:

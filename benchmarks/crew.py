@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -42,12 +43,13 @@ class Worker:
         runner = ['nncore_compat', *options, '-m'] if kind == 'ours' else []
         argv = [sys.executable, '-W', 'ignore', '-m', *runner, 'benchmarks.worker', kind]
         self._log = tempfile.TemporaryFile('w+')  # noqa: SIM115
+        self._folder = tempfile.TemporaryDirectory(prefix='benchmark')
         environment = _environment(device, Path(tree or ROOT).resolve())
         self._processes = [
             subprocess.Popen(
                 argv,
-                # not in the source tree, which Python would put first
-                cwd=tempfile.gettempdir(),
+                # empty: Python looks there first for modules
+                cwd=self._folder.name,
                 env={**environment, **variables},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -64,29 +66,36 @@ class Worker:
             RuntimeError: It failed, or hangs.
         """
         line = json.dumps({'function': function, 'spec': spec}) + '\n'
-        for process in self._processes:
-            process.stdin.write(line)
-            process.stdin.flush()
-        replies = [self._reply(process) for process in self._processes]
-        return replies[0]
+        with contextlib.suppress(BrokenPipeError):
+            for process in self._processes:
+                process.stdin.write(line)
+                process.stdin.flush()
+        waiting = {process.stdout: process for process in self._processes}
+        results = {}
+        end = time.monotonic() + LIMIT
+        while waiting:
+            # whichever comes first: when one has failed, the others may wait for it forever
+            ready, _, _ = select.select(list(waiting), [], [], max(0, end - time.monotonic()))
+            if not ready:
+                raise RuntimeError(f'{self._last_words()}\n{self.name}: no answer for {LIMIT} s')
+            reply = ready[0].readline()
+            if not reply:
+                raise RuntimeError(f'{self._last_words()}\n{self.name}: the process died')
+            content = json.loads(reply)
+            if 'error' in content:
+                raise RuntimeError(f'{self.name}: {content["error"]}')
+            results[waiting.pop(ready[0])] = content['result']
+        return results[self._processes[0]]
 
-    def _reply(self, process: subprocess.Popen[str]) -> dict[str, float]:
-        ready, _, _ = select.select([process.stdout], [], [], LIMIT)
-        line = process.stdout.readline() if ready else ''
-        reply = json.loads(line) if line else {'error': self._last_words(bool(ready))}
-        if 'error' in reply:
-            raise RuntimeError(f'{self.name}: {reply["error"]}')
-        return reply['result']
-
-    def _last_words(self, died: bool) -> str:
+    def _last_words(self) -> str:
         self._log.seek(0)
-        what = 'the process died' if died else f'no answer for {LIMIT} s'
-        return f'{what}\n{self._log.read()[-3000:]}'
+        return self._log.read()[-3000:]
 
     def close(self) -> None:
         """End the processes."""
         for process in self._processes:
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
         for process in self._processes:
             try:
                 process.wait(5)
@@ -94,6 +103,8 @@ class Worker:
                 process.kill()
                 process.wait()
             process.stdout.close()
+        self._log.close()
+        self._folder.cleanup()
 
 
 def _environment(device: str, tree: Path) -> dict[str, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Callable
-from typing import Any
 
 from .crew import Worker
 from .questions import Case, Entry
@@ -27,7 +26,8 @@ def run(
         say: Told what is going on.
     """
     found: dict[str, list[dict[str, float]]] = {label: [] for label in case.entries}
-    for index in range(-warm_up and not case.fresh, rounds):
+    first = -1 if warm_up and not case.fresh else 0
+    for index in range(first, rounds):
         for label, entry in case.entries.items():
             say(f'{case.name}: round {index + 1}/{rounds}, {label}')
             result = workers.ask(case, entry)
@@ -83,11 +83,12 @@ def chosen(case: Case, contestants: list[str] | None) -> dict[str, Entry]:
     """
     if contestants is None:
         return case.entries
-    found: dict[str, Any] = {}
+    found = {}
     for label, entry in case.entries.items():
+        plain, *variant = label.split(', ', 1)
         for name in contestants:
-            if name in (label, entry.worker):
+            if name == plain:
                 found[label] = entry
-            elif entry.worker == 'ours' and shlex.split(name)[0].partition('@')[0] == 'ours':
-                found[label.replace('ours', name, 1)] = Entry(name, entry.extra)
+            elif plain == 'ours' and re.match('ours[@ ]', name):
+                found[', '.join([name, *variant])] = Entry(name, entry.extra)
     return found

@@ -139,6 +139,12 @@ def loader(spec: dict[str, Any], batches: int, collate: Any = None, **options: A
     return DataLoader(data, batch_size=batch, shuffle=True, collate_fn=collate)
 
 
+def checksum(net: nn.Module) -> dict[str, float]:
+    """What shows that contestants have trained the same."""
+    with torch.no_grad():
+        return {'weights': sum(float(weight.double().abs().sum()) for weight in net.parameters())}
+
+
 def length(spec: dict[str, Any]) -> int:
     """Batches per epoch: the window is over before the end of the epoch begins."""
     return spec['skip'] + spec['iters'] + 2

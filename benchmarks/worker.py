@@ -45,12 +45,13 @@ def load(contestant: str, name: str) -> Any:
 
 def do(contestant: str, job: dict[str, Any]) -> Any:
     """Do one job in an empty folder."""
-    with tempfile.TemporaryDirectory(prefix='benchmark') as folder:
+    home = os.getcwd()
+    with tempfile.TemporaryDirectory(dir=home) as folder:
         os.chdir(folder)
         try:
             return load(contestant, job['function'])(job['spec'])
         finally:
-            os.chdir(tempfile.gettempdir())
+            os.chdir(home)
             gc.collect()
 
 

@@ -10,7 +10,7 @@ from nncore.engine import Engine, Hook, init_dist, is_distributed
 from torch import nn
 
 from ..clock import Clock
-from ..models import build, length, loader
+from ..models import build, checksum, length, loader
 
 _numbers = itertools.count()
 
@@ -18,8 +18,9 @@ _numbers = itertools.count()
 def train(spec: dict[str, Any], clock: Clock | None = None) -> dict[str, float]:
     """Seconds per training iteration, with the default hooks and their writers."""
     clock = clock or Clock(spec['skip'], spec['iters'], spec['device'])
-    make(spec, loader(spec, length(spec), clock)).launch()
-    return clock.per_iteration()
+    engine = make(spec, loader(spec, length(spec), clock))
+    engine.launch()
+    return {**clock.per_iteration(), **checksum(engine.model)}
 
 
 def validate(spec: dict[str, Any]) -> dict[str, float]:

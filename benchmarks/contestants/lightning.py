@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from ..clock import Clock
-from ..models import build, length, loader
+from ..models import build, checksum, length, loader
 
 
 class Module(LightningModule):
@@ -52,8 +52,9 @@ def train(spec: dict[str, Any], clock: Clock | None = None) -> dict[str, float]:
     """Seconds per training iteration."""
     clock = clock or Clock(spec['skip'], spec['iters'], spec['device'])
     batches = loader(spec, length(spec), clock)
-    trainer(spec).fit(Module(spec, len(batches)), batches)
-    return clock.per_iteration()
+    module = Module(spec, len(batches))
+    trainer(spec).fit(module, batches)
+    return {**clock.per_iteration(), **checksum(module)}
 
 
 def validate(spec: dict[str, Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..clock import Clock
-from ..models import build, length, loader
+from ..models import build, checksum, length, loader
 
 
 def train(spec: dict[str, Any], clock: Clock | None = None) -> dict[str, float]:
@@ -19,8 +19,9 @@ def train(spec: dict[str, Any], clock: Clock | None = None) -> dict[str, float]:
     With ``log`` the loss is read every 50 iterations, as a loop that prints it does.
     """
     clock = clock or Clock(spec['skip'], spec['iters'], spec['device'])
-    loop(spec, prepared(spec), loader(spec, length(spec), clock))
-    return clock.per_iteration()
+    net = prepared(spec)
+    loop(spec, net, loader(spec, length(spec), clock))
+    return {**clock.per_iteration(), **checksum(net)}
 
 
 def loop(spec: dict[str, Any], net: nn.Module, batches: Any) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import warnings
-import weakref
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..clock import Clock
 
@@ -24,13 +24,25 @@ def count(spec: dict[str, Any]) -> dict[str, float]:
     """
     counter: Any = _Warnings() if spec['device'] == 'cuda' else _Pretended()
     seen: list[int] = []
-    clock = Clock(
+    clock = _Clock(
         spec['skip'], spec['iters'], spec['device'], at_edge=lambda: seen.append(counter.waits)
     )
+    clock.counter = counter
     train = importlib.import_module(f'benchmarks.contestants.{spec["kind"]}').train
     with counter:
         train(spec, clock)
     return {'syncs': (seen[1] - seen[0]) / spec['iters']}
+
+
+class _Clock(Clock):
+    """Tells that batches are on the host."""
+
+    counter: Any
+
+    def __call__(self, samples: list[Any]) -> Any:
+        batch = super().__call__(samples)
+        self.counter.now_on_host(batch)
+        return batch
 
 
 class _Warnings:
@@ -48,16 +60,20 @@ class _Warnings:
         torch.cuda.set_sync_debug_mode('default')
         self._catch.__exit__(*error)
 
+    def now_on_host(self, *values: Any) -> None:
+        """Nothing to do: a GPU knows."""
+
     def _note(self, message: Any, *args: Any, **kwargs: Any) -> None:
         self.waits += 'synchroniz' in str(message)
 
 
 class _Pretended:
-    """Takes every tensor for one of a device, but copies that were made to the host."""
+    """Takes every tensor for one of a device, but batches and what was copied to the host."""
 
     def __init__(self) -> None:
         self.waits = 0
-        self._on_host: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+        # by identity: tensors compare by value
+        self._on_host = WeakTensorKeyDictionary()
         self._modes = (_Calls(self), _Reads(self))
 
     def __enter__(self) -> None:
@@ -77,7 +93,7 @@ class _Pretended:
         """Take the tensors among the values for copies on the host."""
         for value in tree_leaves(values):
             if isinstance(value, torch.Tensor):
-                self._on_host.add(value)
+                self._on_host[value] = True
 
 
 class _Calls(TorchFunctionMode):
