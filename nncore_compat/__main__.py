@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             _options.resume_from(options.resume)
     except ValueError as error:
         parser.error(str(error))
+    if options.loop is not None:
+        _options.run_in(options.loop)
 
     if options.timeline:
         _timeline.ask()
@@ -109,6 +111,12 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
             metavar='auto|PATH',
             help="go on from a checkpoint; auto: from the newest one in the engine's work_dir that "
             'can be read, if there is any, with the records of the run that was interrupted',
+        ),
+        parser.add_argument(
+            '--loop',
+            choices=_options.LOOPS,
+            help="stock: train in Lightning's own loop over batches, which is slower (default: "
+            'the lean one, wherever it does the same)',
         ),
     ]
     valued += _options.add_arguments(parser)

@@ -10,6 +10,8 @@ from typing import Any
 
 ENV = 'NNCORE_COMPAT_TRAINER'
 RESUME = 'NNCORE_COMPAT_RESUME'
+LOOP = 'NNCORE_COMPAT_LOOP'
+LOOPS = ('auto', 'stock')
 
 # What to resume from instead of a file: the newest checkpoint that can be read.
 AUTO = 'auto'
@@ -120,6 +122,27 @@ def resume_from(source: str) -> None:
 def resumes_from() -> str | None:
     """Return where the command line wants to resume, if it does."""
     return os.environ.get(RESUME) or None
+
+
+def run_in(loop: str) -> None:
+    """Have every engine of this process and of its children train in a loop.
+
+    Args:
+        loop: One of `LOOPS`.
+    """
+    os.environ[LOOP] = loop
+
+
+def loop() -> str:
+    """Return the loop that was asked for: 'auto' or 'stock'.
+
+    Raises:
+        ValueError: The environment variable holds something else.
+    """
+    name = os.environ.get(LOOP) or 'auto'
+    if name not in LOOPS:
+        raise ValueError(f'{LOOP} must be one of {", ".join(LOOPS)}, but is {name!r}')
+    return name
 
 
 def _literal(text: str) -> Any:

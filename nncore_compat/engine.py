@@ -32,6 +32,7 @@ from . import (
     quirks,
 )
 from ._batches import batches
+from ._dispatch import ITERATION, Dispatch
 from ._errors import located
 from ._logging import file_handler, get_logger, go_on_in, reopen
 from ._progress import ProgressBar
@@ -155,6 +156,7 @@ class Engine(State):
         }
         self._run.split_data()
         self.hooks: OrderedDict[str, Any] = OrderedDict()
+        self._dispatch = Dispatch()
         self.register_hook(DEFAULT_HOOKS)
         if is_distributed() or self._run.several:
             self.register_hook('SamplerSeedHook', before='OptimizerHook')
@@ -469,6 +471,10 @@ class Engine(State):
         return timeline(self)
 
     def _call_hook(self, name: str) -> None:
+        if name in ITERATION:
+            self._dispatch.call(self.hooks.values(), name, self)
+            return
+        self._dispatch.forget()
         for hook in tuple(self.hooks.values()):
             # Callbacks of the list do not have these: they are Lightning's to call.
             method = getattr(hook, name, None)

@@ -52,6 +52,11 @@ class LoaderView:
         self._batches = self._iterate()
         return self._batches
 
+    @property
+    def running(self) -> Iterator[Any]:
+        """The batches of the epoch that runs."""
+        return self._batches
+
     def rest(self) -> Iterable[Any]:
         """Return the batches beyond ``len``; reading to the end lets workers stop."""
         return self._batches
@@ -71,9 +76,12 @@ class LoaderView:
         with torch.set_grad_enabled(self._grad_enabled):
             iterator = batches(self._loader())
         while True:
-            with torch.set_grad_enabled(self._grad_enabled):
-                try:
+            try:
+                if torch.is_grad_enabled() == self._grad_enabled:
                     batch = next(iterator)
-                except StopIteration:
-                    return
+                else:
+                    with torch.set_grad_enabled(self._grad_enabled):
+                        batch = next(iterator)
+            except StopIteration:
+                return
             yield NOTHING if batch is None else batch

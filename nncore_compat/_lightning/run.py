@@ -14,6 +14,7 @@ from .._signals import StopRequests
 from . import (
     checkpoint_io,
     copies,
+    lean,
     private,
     processes,
     reentry,
@@ -228,6 +229,9 @@ class Run:
         """
         if isinstance(self.precision, EnginePrecision):
             self.precision.adopt(scaler)
+        if lean.listens(self.trainer) is False:
+            scaler.scale(loss).backward()
+            return
         block = getattr(self.trainer.strategy, 'block_backward_sync', None)
         with contextlib.nullcontext() if sync or block is None else block():
             self.module.manual_backward(loss)
@@ -246,6 +250,12 @@ class Run:
         # A hook may have put another optimizer in place.
         if self.trainer.optimizers[0] is not self.engine.optimizer and not self.binding:
             strategy.exchange_optimizer(self.trainer)
+        if lean.listens(self.trainer) is False:
+            steps = lean.steps(self.trainer)
+            steps.increment_ready()
+            _amp.step(self.engine.optimizer, scaler, look)
+            steps.increment_completed()
+            return
         self.look = look
         count_steps(self.trainer)
         self.module.optimizers().step()  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, Trainer
 
+from .._dispatch import ITERATION, Dispatch
 from ..hooks import Hook
 from . import private, reentry
 from .guards import callers_grad_mode, passes_stop_iteration
@@ -46,6 +47,7 @@ class Segment(Callback):
         self.module = module
         self.engine = module.engine
         self.hooks = None if hooks is None else tuple(hooks)
+        self._dispatch = Dispatch()
 
     @property
     def grad_enabled(self) -> bool:
@@ -56,6 +58,10 @@ class Segment(Callback):
         if self.hooks is None:
             self.engine._call_hook(event)
             return
+        if event in ITERATION:
+            self._dispatch.call(self.hooks, event, self.engine)
+            return
+        self._dispatch.forget()
         for hook in self.hooks:
             getattr(hook, event)(self.engine)
 

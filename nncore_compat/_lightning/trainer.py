@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from . import private, processes, settings
+from . import lean, private, processes, settings
 from .precision import EnginePrecision
 from .silence import silenced
 from .strategy import ReplicatedStrategy
@@ -58,6 +58,7 @@ def build(
         trainer = private.UninterruptedTrainer(**arguments)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise settings.explained(error, given) from error
+    lean.install(trainer)
     if isinstance(trainer.strategy, ReplicatedStrategy):
         trainer.strategy.same_start = not aware
     if world.size > 1:

@@ -207,7 +207,7 @@ def method_for(hook: Hook, event: str) -> str | None:
 
 
 def _is_default(hook: Hook, event: str) -> bool:
-    return event not in vars(hook) and getattr(type(hook), event) is getattr(Hook, event)
+    return getattr(getattr(hook, event), '__func__', None) is getattr(Hook, event)
 
 
 def _every(count: int, n: int) -> bool:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from parity.compare import compare_runs
-from parity.sides import PAIRS, SCRIPTS, Side, run_both
+from parity.sides import PAIRS, SCRIPTS, Side, run_both, run_in_stock_loop
 
 
 def main():
@@ -33,10 +33,14 @@ def main():
         out = folder / Path(name).with_suffix('')
         shutil.rmtree(out, ignore_errors=True)
         runs = run_both(*sides, name, out)
-        found = compare_runs(*(out for out, _ in runs))
+        if not args.self:
+            runs.append(run_in_stock_loop(sides[1], name, out))
+        found = []
         codes = [code for _, code in runs]
-        if codes[0] != codes[1]:
-            found.insert(0, f'exit status: {codes[0]} != {codes[1]}')
+        for other, code in runs[1:]:
+            found += [f'{other.name}: {text}' for text in compare_runs(runs[0][0], other)]
+            if code != codes[0]:
+                found.append(f'{other.name}: exit status: {codes[0]} != {code}')
         if codes[0] != 0:
             found.insert(0, f'the reference failed: {runs[0][0]}.stderr')
         failed += bool(found)

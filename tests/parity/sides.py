@@ -118,6 +118,10 @@ class Side:
         return f'the driver of {name} died, or hung for {LIMIT} s:\n{self._log.read_text()[-3000:]}'
 
 
+# Has the script train in Lightning's own loop over batches.
+STOCK = {'NNCORE_COMPAT_LOOP': 'stock'}
+
+
 def run_both(reference, ours, script, folder, **options):
     """Run a script on both sides at once; return (output folder, exit status) of each."""
     outs = [Path(folder) / 'reference', Path(folder) / 'ours']
@@ -125,3 +129,9 @@ def run_both(reference, ours, script, folder, **options):
         side.start(script, out, **options)
     codes = [side.wait() for side in (reference, ours)]
     return list(zip(outs, codes, strict=True))
+
+
+def run_in_stock_loop(ours, script, folder, **options):
+    """Run a script on our side, in Lightning's own loop; return (output folder, exit status)."""
+    out = Path(folder) / 'stock'
+    return out, ours.run(script, out, env=STOCK, **options)

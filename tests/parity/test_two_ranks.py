@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from parity.compare import compare_runs
-from parity.sides import LIMIT, OURS, PAIRS, SCRIPTS, environment, run_both
+from parity.sides import LIMIT, OURS, PAIRS, SCRIPTS, environment, run_both, run_in_stock_loop
 from parity.test_comparator import edit_json, edit_tensors, next_float, replace
 from parity.test_parity import check
 
@@ -56,7 +56,10 @@ def test_scripts_are_plain_nncore_scripts():
 
 @pytest.mark.parametrize('name', NAMES)
 def test_script(name, sides, tmp_path):
-    check(*run_both(*sides, name, tmp_path))
+    """The same is left behind in both loops."""
+    reference, lean = run_both(*sides, name, tmp_path)
+    check(reference, lean)
+    check(reference, run_in_stock_loop(sides[1], name, tmp_path))
 
 
 def test_script_that_meets_no_quirk(sides, tmp_path):

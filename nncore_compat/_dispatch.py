@@ -1,0 +1,54 @@
+"""Telling hooks of an iteration's events: those that do nothing at them are not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from operator import is_
+from typing import Any
+
+from .hooks.base import Hook, method_for
+
+# The events that come often.
+ITERATION = ('before_train_iter', 'after_train_iter', 'before_val_iter', 'after_val_iter')
+
+
+class Dispatch:
+    """Calls hooks at an event that comes often, in their order.
+
+    Which of them define the event is found out when the hooks have changed, and after each
+    `forget`: an event that a hook defines later, by an assignment, is heard from then on.
+    """
+
+    def __init__(self) -> None:
+        self._hooks: tuple[Any, ...] = ()
+        self._found: dict[str, tuple[tuple[Any, str], ...]] = {}
+
+    def forget(self) -> None:
+        """Find all anew, when it is needed."""
+        self._hooks, self._found = (), {}
+
+    def call(self, hooks: Collection[Any], event: str, engine: Any) -> None:
+        """Call the hooks that do something at an event.
+
+        Args:
+            hooks: The hooks, and whatever else stands between them.
+            event: The event.
+            engine: What they are called with.
+        """
+        known = self._hooks
+        if len(hooks) != len(known) or not all(map(is_, hooks, known)):
+            self._hooks, self._found = tuple(hooks), {}
+        listening = self._found.get(event)
+        if listening is None:
+            listening = self._found[event] = tuple(
+                (hook, method) for hook in self._hooks if (method := _method(hook, event))
+            )
+        for hook, method in listening:
+            getattr(hook, method)(engine)
+
+
+def _method(hook: Any, event: str) -> str | None:
+    if isinstance(hook, Hook):
+        return method_for(hook, event)
+    # Callbacks of the list do not have these: they are Lightning's to call.
+    return event if hasattr(hook, event) else None

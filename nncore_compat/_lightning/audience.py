@@ -1,0 +1,56 @@
+"""Which callbacks of a Trainer listen to an event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import is_
+from typing import Any
+
+from lightning.pytorch import Callback
+
+
+class Audience:
+    """Finds the methods to call at an event, once for each list of callbacks.
+
+    A method that a callback gets while an epoch runs is heard from the next one on.
+
+    Args:
+        trainer: The Trainer. Its list may be changed or replaced at any time.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+        self._callbacks: list[Callback] = []
+        self._methods: dict[str, tuple[Callable[..., Any], ...]] = {}
+
+    def look(self) -> None:
+        """Find all methods anew."""
+        self._callbacks = list(self._trainer.callbacks)
+        self._methods = {}
+
+    def of(self, event: str) -> tuple[Callable[..., Any], ...]:
+        """Return the methods that do something at an event, in the order of the list.
+
+        Args:
+            event: The name of a method of ``Callback``.
+        """
+        callbacks, known = self._trainer.callbacks, self._callbacks
+        if len(callbacks) != len(known) or not all(map(is_, callbacks, known)):
+            self.look()
+        methods = self._methods.get(event)
+        if methods is None:
+            methods = self._methods[event] = tuple(
+                method
+                for one in self._callbacks
+                # Asked for as they will be called: some make their methods as they go.
+                if not _does_nothing(method := getattr(one, event), event)
+            )
+        return methods
+
+    def any(self, events: tuple[str, ...]) -> bool:
+        """Tell whether a callback does something at one of several events."""
+        return any(map(self.of, events))
+
+
+def _does_nothing(method: Any, event: str) -> bool:
+    return getattr(method, '__func__', None) is getattr(Callback, event)
