@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from .cases import Case, Entry
 from .crew import Worker
-from .questions import Case, Entry
 
 
 def run(
