@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
@@ -17,6 +18,7 @@ from benchmarks import report  # noqa: E402
 from benchmarks.clock import Clock  # noqa: E402
 from benchmarks.measure import Workers, chosen, run  # noqa: E402
 from benchmarks.questions import QUESTIONS  # noqa: E402
+from benchmarks.tasks import syncs  # noqa: E402
 
 CASES = [case for _, cases in QUESTIONS.values() for case in cases]
 
@@ -99,6 +101,25 @@ def test_a_clock_that_saw_too_few_batches_says_so():
     clock([1])
     with pytest.raises(RuntimeError, match='1 batches were loaded, expected 7'):
         clock.per_iteration()
+
+
+def test_waits_are_counted_as_if_the_model_were_on_a_device():
+    counter, layer = syncs._Pretended(), torch.nn.Linear(2, 2)
+    with counter:
+        loss = layer(torch.ones(1, 2)).sum()
+        loss.backward()
+        copy = loss.detach().cpu()
+        assert counter.waits == 1
+        # of a copy, and of what never was on the device
+        copy.item()
+        torch.ones(2).sum().item()
+        assert counter.waits == 1
+        loss.item()
+        bool(loss > 0)
+        float(layer.weight.grad.norm())
+        loss.to('cpu')
+        loss.detach().tolist()
+        assert counter.waits == 6
 
 
 class Scripted:
