@@ -158,12 +158,12 @@ def test_contestants_take_turns_and_ratios_are_paired_by_round(monkeypatch):
 
 def test_another_tree_of_ours_stands_beside_ours():
     (case, *_) = QUESTIONS['checkpoint'][1]
-    found = chosen(case, ['raw', 'ours', 'ours@/tmp/x --quirks all'])
+    found = chosen(case, ['raw', 'ours', 'ours@../x --quirks all'])
     assert list(found) == [
         'raw',
         'ours',
-        'ours@/tmp/x --quirks all',
+        'ours@../x --quirks all',
         'ours, background',
-        'ours@/tmp/x --quirks all, background',
+        'ours@../x --quirks all, background',
     ]
-    assert found['ours@/tmp/x --quirks all, background'].worker == 'ours@/tmp/x --quirks all'
+    assert found['ours@../x --quirks all, background'].worker == 'ours@../x --quirks all'
