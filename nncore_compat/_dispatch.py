@@ -43,8 +43,12 @@ class Dispatch:
             listening = self._found[event] = tuple(
                 (hook, method) for hook in self._hooks if (method := _method(hook, event))
             )
-        for hook, method in listening:
-            getattr(hook, method)(engine)
+        lengths, engine._lengths = engine._lengths, {}
+        try:
+            for hook, method in listening:
+                getattr(hook, method)(engine)
+        finally:
+            engine._lengths = lengths
 
 
 def _method(hook: Any, event: str) -> str | None:

@@ -11,11 +11,13 @@ from .comm import is_main_process
 
 def _duration(seconds: int) -> str:
     """Write seconds as days, hours, minutes and seconds, such as '1h5s'."""
+    if seconds < 60:  # As nearly always, and twice in every iteration of a validation.
+        return f'{seconds}s'
     minutes, s = divmod(seconds, 60)
     hours, m = divmod(minutes, 60)
     d, h = divmod(hours, 24)
     parts = ((d, 'd'), (h, 'h'), (m, 'm'), (s, 's'))
-    return ''.join(f'{number}{unit}' for number, unit in parts if number) or '0s'
+    return ''.join(f'{number}{unit}' for number, unit in parts if number)
 
 
 class ProgressBar:

@@ -48,6 +48,9 @@ class State:
     # What the launch resumes from, and whether the command line has had its say in that.
     _resume_from: Any = None
     _resume_answered = False
+    # Of loaders, by number, while an event of an iteration is running: a loader may ask all its
+    # samplers and data sets each time.
+    _lengths: dict[int, int] | None = None
     # Set where an interrupted run is taken up, or may be.
     _records: Records | None = None
     _kwargs: dict[str, Any]
@@ -167,9 +170,18 @@ class State:
     def iter_in_stage(self) -> int:
         """The training iteration within its stage, from 0."""
         epochs = sum(stage['epochs'] for stage in self.stages[: self._stage])
-        return self._iter - len(self.data_loaders['train']) * epochs
+        return self._iter - self._length(self.data_loaders['train']) * epochs
 
     @property
     def iter_in_epoch(self) -> int:
         """The training iteration within its epoch, from 0."""
-        return self._iter - len(self.data_loaders['train']) * self._epoch
+        return self._iter - self._length(self.data_loaders['train']) * self._epoch
+
+    def _length(self, loader: Any) -> int:
+        """Return the length of a loader; in an event of an iteration it is asked for once."""
+        if self._lengths is None:
+            return len(loader)
+        length = self._lengths.get(id(loader))
+        if length is None:
+            length = self._lengths[id(loader)] = len(loader)
+        return length

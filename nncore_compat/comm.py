@@ -13,6 +13,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+# Asked for in every iteration, and fixed when torch was built.
+_AVAILABLE = dist.is_available()
+
 P = ParamSpec('P')
 T = TypeVar('T')
 
@@ -155,7 +158,7 @@ def is_slurm() -> bool:
 
 def is_distributed() -> bool:
     """Tell whether a default process group exists."""
-    return dist.is_available() and dist.is_initialized()
+    return _AVAILABLE and dist.is_initialized()
 
 
 def get_rank(group: dist.ProcessGroup | None = None) -> int:
@@ -175,7 +178,7 @@ def get_dist_info(group: dist.ProcessGroup | None = None) -> tuple[int, int]:
 
 def is_main_process() -> bool:
     """Tell whether this process has rank 0."""
-    return get_rank() == 0
+    return not is_distributed() or dist.get_rank() == 0
 
 
 def sync(group: dist.ProcessGroup | None = None) -> None:

@@ -22,11 +22,12 @@ class Audience:
         self._trainer = trainer
         self._callbacks: list[Callback] = []
         self._methods: dict[str, tuple[Callable[..., Any], ...]] = {}
+        self._heard: dict[tuple[str, ...], bool] = {}
 
     def look(self) -> None:
         """Find all methods anew."""
         self._callbacks = list(self._trainer.callbacks)
-        self._methods = {}
+        self._methods, self._heard = {}, {}
 
     def of(self, event: str) -> tuple[Callable[..., Any], ...]:
         """Return the methods that do something at an event, in the order of the list.
@@ -34,9 +35,7 @@ class Audience:
         Args:
             event: The name of a method of ``Callback``.
         """
-        callbacks, known = self._trainer.callbacks, self._callbacks
-        if len(callbacks) != len(known) or not all(map(is_, callbacks, known)):
-            self.look()
+        self._follow()
         methods = self._methods.get(event)
         if methods is None:
             methods = self._methods[event] = tuple(
@@ -49,7 +48,15 @@ class Audience:
 
     def any(self, events: tuple[str, ...]) -> bool:
         """Tell whether a callback does something at one of several events."""
-        return any(map(self.of, events))
+        self._follow()
+        if events not in self._heard:
+            self._heard[events] = any(map(self.of, events))
+        return self._heard[events]
+
+    def _follow(self) -> None:
+        callbacks, known = self._trainer.callbacks, self._callbacks
+        if len(callbacks) != len(known) or not all(map(is_, callbacks, known)):
+            self.look()
 
 
 def _does_nothing(method: Any, event: str) -> bool:

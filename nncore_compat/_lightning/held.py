@@ -19,11 +19,11 @@ class EngineReference:
     """
 
     def __get__(self, obj: Any, owner: type) -> Engine:
-        reference = vars(obj).get('engine_reference')
-        if reference is None:
+        try:
+            engine = obj.__dict__['engine_reference']()
+        except (KeyError, TypeError):
             # A copy of the object, which was made for something else.
             return None  # type: ignore[return-value]
-        engine = reference()
         if engine is None:
             raise ReferenceError('the engine of this run is gone: keep it for as long as it runs')
         return engine

@@ -65,7 +65,8 @@ class EnginePrecision(Precision):
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Autocast, for the model in training."""
-        return _amp.autocast(self.engine.amp_cfg, self.engine._model_device.type)
+        engine = self.engine
+        return _amp.autocast(engine.amp_cfg, engine._model_device.type)
 
     def train_step_context(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Nothing: a step is more than the model, and validation is float32."""

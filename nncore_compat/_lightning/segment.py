@@ -55,15 +55,15 @@ class Segment(Callback):
         return self.module.grad_enabled
 
     def _call(self, event: str) -> None:
+        engine = self.engine
         if self.hooks is None:
-            self.engine._call_hook(event)
-            return
-        if event in ITERATION:
-            self._dispatch.call(self.hooks, event, self.engine)
-            return
-        self._dispatch.forget()
-        for hook in self.hooks:
-            getattr(hook, event)(self.engine)
+            engine._call_hook(event)
+        elif event in ITERATION:
+            self._dispatch.call(self.hooks, event, engine)
+        else:
+            self._dispatch.forget()
+            for hook in self.hooks:
+                getattr(hook, event)(engine)
 
     @callers_grad_mode
     @passes_stop_iteration

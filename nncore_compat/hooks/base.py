@@ -160,12 +160,12 @@ class Hook:
 
     def last_iter_in_stage(self, engine: Any) -> bool:
         """Whether the current iteration is the last of its stage."""
-        total = len(engine.data_loaders['train']) * engine.cur_stage['epochs']
+        total = _length(engine) * engine.cur_stage['epochs']
         return engine.iter_in_stage + 1 == total
 
     def last_iter_in_epoch(self, engine: Any) -> bool:
         """Whether the current iteration is the last of its epoch."""
-        return engine.iter_in_epoch + 1 == len(engine.data_loaders['train'])
+        return engine.iter_in_epoch + 1 == _length(engine)
 
     def last_stage(self, engine: Any) -> bool:
         """Whether the current stage is the last."""
@@ -208,6 +208,12 @@ def method_for(hook: Hook, event: str) -> str | None:
 
 def _is_default(hook: Hook, event: str) -> bool:
     return getattr(getattr(hook, event), '__func__', None) is getattr(Hook, event)
+
+
+def _length(engine: Any) -> int:
+    # An engine asks a loader once in an event; another object may stand in for an engine.
+    measure = getattr(engine, '_length', len)
+    return measure(engine.data_loaders['train'])
 
 
 def _every(count: int, n: int) -> bool:

@@ -269,6 +269,47 @@ def writing(E: Any, folder: Path) -> dict[str, Any]:
     return results
 
 
+def meddling(E: Any, folder: Path) -> list[str]:
+    """Returns what writers write when some of them change the buffer."""
+    W = importlib.import_module(f'{E.__name__}.hooks.writer')
+
+    class Doubles(W.Writer):
+        def write(self, engine: Any, window_size: int) -> None:
+            engine.buffer.update('loss', 2 * engine.buffer.pop('loss')[-1])
+
+    class Adds(W.JSONWriter):
+        def _collect_metrics(self, engine: Any, window_size: int) -> Any:
+            engine.buffer.update('_iter_time', 7.0)
+            return {**super()._collect_metrics(engine, window_size), 'added': 1}
+
+    class Patched(W.JSONWriter):
+        pass
+
+    def write(self: Any, engine: Any, window_size: int) -> None:
+        engine.buffer.update('other_loss', engine.buffer.pop('other_loss')[0] + 1)
+
+    patched = Patched('c.json')
+    patched.write = types.MethodType(write, patched)  # type: ignore[method-assign]
+    writers = ['CommandLineWriter', Doubles(), 'JSONWriter', Adds('b.json'), patched]
+    writers += ['CommandLineWriter', {'type': 'JSONWriter', 'filename': 'd.json'}]
+    # WRITERS makes those that have a name: nncore takes no others.
+    for one in [one for one in writers if isinstance(one, W.Writer)]:
+        name = f'{type(one).__name__}OfATest'
+        W.WRITERS.register(lambda one=one: one, name=name)
+        writers[writers.index(one)] = name
+    buffer = E.Buffer()
+    with stopped_clock(E) as clock:
+        hooks = [E.hooks.TimerHook(), E.hooks.EventWriterHook(interval=1, writers=writers)]
+        stages = [dict(epochs=1, optimizer=sgd, validation=True)]
+        engine = FakeEngine(
+            buffer, hooks, loaders(), stages, work_dir=str(folder), clock=clock
+        ).run()
+    for name in writers:
+        if str(name).endswith('OfATest'):
+            W.WRITERS.pop(name)
+    return [*engine.lines, *(path.read_text() for path in sorted(folder.glob('*.json')))]
+
+
 class Normed(torch.nn.Module):
     """Three batch normalisation layers: moving average, cumulative average, frozen."""
 
@@ -448,6 +489,7 @@ SCENARIOS = (
     evaluation,
     timing,
     writing,
+    meddling,
     precise_bn,
     checkpoints,
     defaults,

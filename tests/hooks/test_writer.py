@@ -12,6 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import (
     STORE_EVERYTHING_SIZE_GUIDANCE,
     EventAccumulator,
 )
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from torch.utils.tensorboard import SummaryWriter
 
 import nncore_compat as E
 from nncore_compat._logging import get_logger
@@ -44,6 +48,18 @@ def events(folder):
     return found
 
 
+def raw_events(folder):
+    """Returns the events of each folder in their order, as they are in the files."""
+    found = {}
+    for path in sorted(folder.rglob('*tfevents*')):
+        listed = found.setdefault(str(path.parent.relative_to(folder)), [])
+        for data in RawEventFileLoader(str(path)).Load():
+            event = Event.FromString(data)
+            event.ClearField('wall_time')
+            listed.append(event.SerializeToString(deterministic=True))
+    return found
+
+
 @pytest.fixture(scope='module')
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp('writing')
@@ -60,12 +76,135 @@ def test_what_is_written_is_nncores(case, what, written, reference):
 def test_tensorboard_events_are_nncores(case, written, reference_folder, reference):
     theirs = events(reference_folder / 'writing' / case)
     assert events(written[0] / case) == theirs
+    assert raw_events(written[0] / case) == raw_events(reference_folder / 'writing' / case)
     main = theirs['tf_logs']
     assert {tag for kind, tag in main if kind == 'scalars'} >= {'loss/train', 'loss/val'}
     assert ('histograms', 'myweights/train') in main
     assert ('images', 'shot/val') in main
     assert ('tensors', 'somelong/train/text_summary') in main
     assert len(theirs) > 1  # dicts of scalars have folders of their own
+
+
+def test_writers_that_change_the_buffer_do_it_for_those_after_them(reference, ours):
+    assert ours('meddling') == reference['meddling']
+
+
+def test_writers_share_averages(tmp_path, monkeypatch):
+    asked = []
+
+    class Counting(E.Buffer):
+        def avg(self, key, *args, **kwargs):
+            asked.append(key)
+            return super().avg(key, *args, **kwargs)
+
+        def mean(self, key, *args, **kwargs):
+            asked.append(key)
+            return super().mean(key, *args, **kwargs)
+
+    monkeypatch.setitem(sys.modules, 'wandb', scenarios.FakeWandb())
+    stages = [dict(epochs=1, optimizer=sgd)]
+    writers = ['CommandLineWriter', 'JSONWriter', 'TensorboardWriter', 'WandbWriter']
+    hooks = [E.hooks.TimerHook(), E.EventWriterHook(interval=5, writers=writers)]
+    FakeEngine(Counting(), hooks, loaders(), stages, work_dir=str(tmp_path)).run()
+    assert sorted(asked) == sorted(['_iter_time', '_data_time', 'loss', 'other_loss'])
+
+
+class Board:
+    """An engine that has a TensorboardWriter and a SummaryWriter write the same."""
+
+    def __init__(self, folder):
+        stages = [dict(epochs=1)]
+        self.engine = FakeEngine(E.Buffer(), [], loaders(), stages, work_dir=str(folder / 'ours'))
+        self.engine.mode = 'train'
+        self.folder = folder
+        self.ours = WRITERS.get('TensorboardWriter')()
+        self.ours.open(self.engine)
+        self.theirs = SummaryWriter(str(folder / 'theirs' / 'tf_logs'))
+
+    def write(self, values):
+        self.engine.buffer.clear()
+        self.engine.buffer.update('_avg_factor', 1)
+        for key, value in values.items():
+            self.engine.buffer.update(key, value)
+            record = key.endswith('_')
+            tag = key.split('_')[0] + '/train'
+            add = self.theirs.add_image if record else self.theirs.add_scalar
+            add(tag, value, global_step=self.engine.iter + 1)
+        self.ours.write(self.engine, 1)
+        self.engine.iter += 1
+
+    def written(self):
+        self.theirs.flush()
+        return raw_events(self.folder / 'ours'), raw_events(self.folder / 'theirs')
+
+
+def test_scalars_are_in_the_file_at_once(tmp_path):
+    board = Board(tmp_path)
+    for value in (0.5, 0.25):
+        board.write({'loss': value, 'acc': 1 - value})
+        ours, theirs = board.written()
+        assert ours == theirs and ours
+    # No thread has to do it, which would take longer.
+    assert type(board.ours._writer.file_writer.event_writer) is not EventFileWriter
+    board.ours.close(board.engine)
+    assert raw_events(tmp_path / 'ours') == theirs
+
+
+def test_large_events_keep_their_place(tmp_path):
+    board = Board(tmp_path)
+    noise = torch.rand(3, 64, 64)
+    for _ in range(2):
+        board.write({'loss': 0.5, 'shot_image_': noise, 'acc': 1.0})
+        board.write({'loss': 0.5})
+    board.ours.position()
+    ours, theirs = board.written()
+    assert ours == theirs
+    assert max(map(len, ours['tf_logs'])) > 10_000
+    board.write({'shot_image_': noise, 'loss': 0.5})
+    board.ours.close(board.engine)
+    _, theirs = board.written()
+    assert raw_events(tmp_path / 'ours') == theirs
+
+
+def test_those_who_listen_to_tensorboard_hear_all(tmp_path, monkeypatch):
+    """Other loggers put functions of theirs in the place of its own."""
+    heard = []
+    real = EventFileWriter.add_event
+
+    def listen(self, event):
+        heard.append(event)
+        real(self, event)
+
+    monkeypatch.setattr(EventFileWriter, 'add_event', listen)
+    board = Board(tmp_path)
+    heard.clear()
+    board.write({'loss': 0.5, 'acc': 1.0})
+    assert [event.summary.value[0].tag for event in heard] == ['loss/train', 'acc/train'] * 2
+    board.ours.close(board.engine)
+    ours, theirs = board.written()
+    assert ours == theirs
+
+
+def test_a_writer_that_opens_its_own_files(tmp_path):
+    class Other(E.hooks.TensorboardWriter):
+        def __init__(self):
+            self.calls = []
+
+        def open(self, engine):
+            self._writer = self
+
+        def add_scalar(self, *args, **kwargs):
+            self.calls.append(args)
+
+        def close(self, engine):
+            pass
+
+        position = Writer.position
+
+    other = Other()
+    run([other], tmp_path)
+    assert [tag for tag, _ in other.calls[:2]] == ['loss/train', 'other_loss/train']
+    assert not list(tmp_path.rglob('*tfevents*'))
 
 
 def test_lines_of_one_iteration_are_whole(tmp_path):
@@ -150,7 +289,7 @@ def test_wandb_settings_may_be_given(tmp_path, monkeypatch):
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch):
-    for place in ('comm', 'hooks.writer'):
+    for place in ('comm', 'hooks.writer', 'hooks._writers.command_line'):
         monkeypatch.setattr(f'nncore_compat.{place}.is_main_process', lambda: False)
     engine = run(['CommandLineWriter', 'JSONWriter', 'TensorboardWriter'], tmp_path)
     assert engine.lines == []
@@ -238,8 +377,6 @@ def test_events_of_others_are_left_alone(tmp_path):
     mine = set(events_files(folder))
     # Another run, which went without a resume, and something that the script writes itself.
     run_of_a_hook(tmp_path, ['TensorboardWriter'])
-    from torch.utils.tensorboard import SummaryWriter
-
     with SummaryWriter(str(folder)) as writer:
         writer.add_scalar('x', 1)
     others = {k: v for k, v in events_files(folder).items() if k not in mine}
@@ -431,7 +568,7 @@ def test_wandb_goes_on_with_its_run(tmp_path, monkeypatch):
 
 
 def test_other_processes_note_nothing(tmp_path, monkeypatch):
-    for place in ('comm', 'hooks.writer'):
+    for place in ('comm', 'hooks.writer', 'hooks._writers.command_line'):
         monkeypatch.setattr(f'nncore_compat.{place}.is_main_process', lambda: False)
     assert run_of_a_hook(tmp_path, ['JSONWriter'], taken_up(), {}, saves_at=3).state == {}
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,1 @@
+"""The writers of `EventWriterHook`, one per module; `hooks.writer` has them under nncore's path."""

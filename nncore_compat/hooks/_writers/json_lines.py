@@ -1,0 +1,51 @@
+"""Lines for programs, in a file."""
+
+import json
+import os
+from typing import Any
+
+from ...comm import main_only
+from .. import _records
+from .base import WRITERS, Writer
+from .metrics import scalars
+
+
+@WRITERS.register()
+class JSONWriter(Writer):
+    """Writes a line of JSON to a file in the engine's `work_dir`.
+
+    Args:
+        filename: Name of the file.
+    """
+
+    def __init__(self, filename: str = 'metrics.json') -> None:
+        self._filename = filename
+        self._file: str | None = None
+
+    def open(self, engine: Any) -> None:
+        """Makes the folder."""
+        self._file = self._path(engine)
+        os.makedirs(os.path.dirname(self._file) or '.', exist_ok=True)
+
+    def position(self) -> Any:
+        """Returns where the file ends."""
+        return None if self._file is None else _records.note(self._file)
+
+    def go_back(self, engine: Any, position: Any) -> None:
+        """Cuts the file back."""
+        path = self._path(engine)
+        if not _records.cut(path, position, engine.logger):
+            _records.cut_torn_line(path)
+
+    @main_only
+    def write(self, engine: Any, window_size: int) -> None:
+        """Appends the line."""
+        metrics = self._collect_metrics(engine, window_size)
+        metrics.update(scalars(engine, window_size))
+        line = json.dumps(metrics) + '\n'
+        # In one piece, so that there is none or all of it when the process dies.
+        with open(self._path(engine), 'a') as file:
+            file.write(line)
+
+    def _path(self, engine: Any) -> str:
+        return os.path.join(os.path.expanduser(engine.work_dir), self._filename)
