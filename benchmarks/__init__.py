@@ -1,0 +1,1 @@
+"""How fast nncore_compat is beside nncore, a plain PyTorch loop and Lightning."""

@@ -1,0 +1,1 @@
+"""What is measured otherwise than by one training; what it is of, a contestant does."""
