@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -9,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.trainer.states import TrainerFn
 
-from .. import _evaluation, _phases
+from .. import _evaluation, _phases, _remember
 from . import checkpoint_io, settings, sharded, strategy
 from .arrangement import Arrangement
 from .precision import take_over
@@ -151,6 +152,8 @@ class Guest(Callback):
         self.run.end()
         self.run.arrangement.end()
         if self.run.fitting:
+            with contextlib.suppress(RuntimeError):
+                _remember.finish(self.run.engine.buffer)
             self.run.module.put_off_validation(self.trainer, False)
         for owner, name, value in reversed(self._kept):
             setattr(owner, name, value)

@@ -101,7 +101,8 @@ def peak_memory(model: torch.nn.Module) -> int | None:
     if param is None or param.device.type != 'cuda':
         return None
     peak = torch.cuda.max_memory_allocated() // (1024 * 1024)
+    if get_world_size() == 1:
+        return peak
     memory = torch.tensor([peak], dtype=torch.int32, device=param.device)
-    if get_world_size() > 1:
-        dist.reduce(memory, 0, op=dist.ReduceOp.MAX)
+    dist.reduce(memory, 0, op=dist.ReduceOp.MAX)
     return int(memory.item())
