@@ -3,14 +3,16 @@
 import inspect
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loops import _EvaluationLoop
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from tiny import engine
 
-from nncore_compat._lightning import private
+from nncore_compat._lightning import lean, private
 
 
 def test_names(tmp_path):
@@ -71,3 +73,25 @@ def test_what_the_trainer_avoids_is_still_there():
 
     source = inspect.getsource(call._call_and_handle_interrupt)
     assert 'sys.exit' in source or 'exit(1)' in source, 'no longer needed: UninterruptedTrainer'
+
+
+def test_what_the_lean_loops_use(tmp_path):
+    one = engine(tmp_path)
+    one.launch()
+    loop = one.trainer.fit_loop.epoch_loop
+    assert '_current_fx_name' in vars(one.lightning_module)
+    assert {'_first_loop_iter'} <= vars(one.trainer._logger_connector).keys()
+    assert {'_results', '_batches_that_stepped'} <= vars(loop).keys()
+    used = {'_results', '_has_run', '_data_fetcher', '_seen_batches_per_dataloader'}
+    assert used <= vars(loop.val_loop).keys()
+    for kind, names in (
+        (_TrainingEpochLoop, ('run', 'reset', 'on_run_start', 'on_advance_end', 'done')),
+        (_EvaluationLoop, ('setup_data', 'skip', '_store_dataloader_outputs', 'on_run_end')),
+    ):
+        assert set(names) <= vars(kind).keys()
+    assert {'ready', 'started', 'processed', 'completed'} <= vars(loop.batch_progress.total).keys()
+    assert {'batch', 'batch_size', 'dataloader_idx'} <= vars(loop._results).keys()
+
+
+def test_the_installed_version_has_the_lean_loops(tmp_path):
+    assert lean.obstacle(engine(tmp_path).trainer) is None
