@@ -1,4 +1,4 @@
-"""Telling hooks of an iteration's events: those that do nothing at them are not asked."""
+"""Telling hooks of events: at those of an iteration, who does nothing there is not asked."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ ITERATION = ('before_train_iter', 'after_train_iter', 'before_val_iter', 'after_
 
 
 class Dispatch:
-    """Calls hooks at an event that comes often, in their order.
+    """Calls hooks at an event, in their order.
 
-    Which of them define the event is found out when the hooks have changed, and after each
-    `forget`: an event that a hook defines later, by an assignment, is heard from then on.
+    Which of them define an event that comes often is found out when the hooks have changed, and
+    after each other event: what a hook defines later, by an assignment, is heard from then on.
     """
 
     def __init__(self) -> None:
         self._hooks: tuple[Any, ...] = ()
         self._found: dict[str, tuple[tuple[Any, str], ...]] = {}
-
-    def forget(self) -> None:
-        """Find all anew, when it is needed."""
-        self._hooks, self._found = (), {}
 
     def call(self, hooks: Collection[Any], event: str, engine: Any) -> None:
         """Call the hooks that do something at an event.
@@ -35,18 +31,26 @@ class Dispatch:
             event: The event.
             engine: What they are called with.
         """
+        if event not in ITERATION:
+            self._hooks, self._found = (), {}
+            for hook in tuple(hooks):
+                # Callbacks of the list do not have these: they are Lightning's to call.
+                method = getattr(hook, event, None)
+                if method is not None:
+                    method(engine)
+            return
         known = self._hooks
         if len(hooks) != len(known) or not all(map(is_, hooks, known)):
             self._hooks, self._found = tuple(hooks), {}
         listening = self._found.get(event)
         if listening is None:
             listening = self._found[event] = tuple(
-                (hook, method) for hook in self._hooks if (method := _method(hook, event))
+                (hook, name) for hook in self._hooks if (name := _method(hook, event))
             )
         lengths, engine._lengths = engine._lengths, {}
         try:
-            for hook, method in listening:
-                getattr(hook, method)(engine)
+            for hook, name in listening:
+                getattr(hook, name)(engine)
         finally:
             engine._lengths = lengths
 
@@ -54,5 +58,4 @@ class Dispatch:
 def _method(hook: Any, event: str) -> str | None:
     if isinstance(hook, Hook):
         return method_for(hook, event)
-    # Callbacks of the list do not have these: they are Lightning's to call.
     return event if hasattr(hook, event) else None

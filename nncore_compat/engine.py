@@ -32,7 +32,7 @@ from . import (
     quirks,
 )
 from ._batches import batches
-from ._dispatch import ITERATION, Dispatch
+from ._dispatch import Dispatch
 from ._errors import located
 from ._imports import uncollected
 from ._logging import file_handler, get_logger, go_on_in, reopen
@@ -475,15 +475,7 @@ class Engine(State):
         return timeline(self)
 
     def _call_hook(self, name: str) -> None:
-        if name in ITERATION:
-            self._dispatch.call(self.hooks.values(), name, self)
-            return
-        self._dispatch.forget()
-        for hook in tuple(self.hooks.values()):
-            # Callbacks of the list do not have these: they are Lightning's to call.
-            method = getattr(hook, name, None)
-            if method is not None:
-                method(self)
+        self._dispatch.call(self.hooks.values(), name, self)
 
     def _overrides(self, name: str) -> bool:
         return name in vars(self) or getattr(type(self), name) is not _ORIGINALS[name]

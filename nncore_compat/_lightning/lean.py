@@ -62,6 +62,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 def install(trainer: Any) -> None:
     """Give a Trainer the loops of this module; each decides epoch by epoch whether it is stock."""
+    # A loop that does not exist is refused now, and not in the training.
     _options.loop()
     audience = Audience(trainer)
     loop = trainer.fit_loop.epoch_loop
@@ -72,16 +73,10 @@ def install(trainer: Any) -> None:
             one.__class__ = LeanEvaluation
 
 
-def listens(trainer: Any) -> bool | None:
-    """Tell whether anyone listens to the events between a loss and the optimizer's step.
-
-    Returns:
-        None if the stock loops run, and with them whatever listens.
-    """
+def unheard(trainer: Any) -> bool:
+    """Tell whether a lean loop runs, and nobody listens between a loss and the optimizer's step."""
     loop = trainer.fit_loop.epoch_loop
-    if not getattr(loop, 'lean', False):
-        return None
-    return loop.audience.any(STEP)
+    return getattr(loop, 'lean', False) and not loop.audience.any(STEP)
 
 
 def steps(trainer: Any) -> Any:

@@ -232,7 +232,7 @@ class Run:
         """
         if isinstance(self.precision, EnginePrecision):
             self.precision.adopt(scaler)
-        if lean.listens(self.trainer) is False:
+        if lean.unheard(self.trainer):
             scaler.scale(loss).backward()
             return
         block = getattr(self.trainer.strategy, 'block_backward_sync', None)
@@ -253,7 +253,7 @@ class Run:
         # A hook may have put another optimizer in place.
         if self.trainer.optimizers[0] is not self.engine.optimizer and not self.binding:
             strategy.exchange_optimizer(self.trainer)
-        if lean.listens(self.trainer) is False:
+        if lean.unheard(self.trainer):
             steps = lean.steps(self.trainer)
             steps.increment_ready()
             _amp.step(self.engine.optimizer, scaler, look)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, Trainer
 
-from .._dispatch import ITERATION, Dispatch
+from .._dispatch import Dispatch
 from ..hooks import Hook
 from . import private, reentry
 from .guards import callers_grad_mode, passes_stop_iteration
@@ -58,12 +58,8 @@ class Segment(Callback):
         engine = self.engine
         if self.hooks is None:
             engine._call_hook(event)
-        elif event in ITERATION:
-            self._dispatch.call(self.hooks, event, engine)
         else:
-            self._dispatch.forget()
-            for hook in self.hooks:
-                getattr(hook, event)(engine)
+            self._dispatch.call(self.hooks, event, engine)
 
     @callers_grad_mode
     @passes_stop_iteration
