@@ -45,3 +45,16 @@ def sides(reference_installed, tmp_path_factory):
     yield both
     for side in both:
         side.close()
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """The rows that torch begins for a profile, by name."""
+    found = []
+    record = torch.autograd.profiler.record_function
+    monkeypatch.setattr(
+        torch.autograd.profiler,
+        'record_function',
+        lambda name, *args: found.append(name) or record(name, *args),
+    )
+    return found
