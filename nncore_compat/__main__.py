@@ -7,9 +7,15 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from importlib import import_module
 
 from . import __version__, _options, _runner, _timeline, quirks
 from ._alias import install
+
+# What can stand in a script's place: the module whose `main` does it, and what it does.
+COMMANDS = {
+    'convert': ('_convert', 'IN OUT --to nncore|lightning|weights: a checkpoint of another kind'),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     # A script of this name goes first.
-    if argv[:1] == ['convert'] and not os.path.exists('convert'):
-        from ._convert import main as convert
-
-        convert(argv[1:], f'{_program()} convert')
+    if argv and argv[0] in COMMANDS and not os.path.exists(argv[0]):
+        module, _ = COMMANDS[argv[0]]
+        command = import_module(f'.{module}', __package__)
+        command.main(argv[1:], f'{_program()} {argv[0]}')
         return
     parser, valued = _parser()
     own, target = _split(argv, valued)
@@ -87,8 +93,8 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
         usage=f'{prog} [options] (script.py | -m module) [args ...]',
         description='Run a training script written for nncore on Lightning, unchanged. '
         'All that follows the script or module belongs to it.\n'
-        'Instead of a script, `convert IN OUT --to nncore|lightning|weights` turns a checkpoint '
-        'into\none of another kind: see `convert --help`.',
+        'Instead of a script, each with a --help of its own:\n'
+        + '\n'.join(f'  {name} {what}' for name, (_, what) in COMMANDS.items()),
         epilog=_table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
