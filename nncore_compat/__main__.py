@@ -58,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     if options.loop is not None:
         _options.run_in(options.loop)
+    if options.verify is not None:
+        from ._verify import command
+
+        problem = command.obstacle(options)
+        if problem:
+            parser.error(f'--verify: {problem}')
+        sys.exit(command.run(options.verify, list(target)))
 
     if options.timeline:
         _timeline.ask()
@@ -104,6 +111,16 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
         action='store_true',
         help='at the launch, show which hooks and callbacks are called when, and do not train',
     )
+    parser.add_argument(
+        '--verify',
+        nargs='?',
+        type=int,
+        const=20,
+        metavar='N',
+        help='run the first N iterations (default: 20) and a validation under nncore too, in '
+        'temporary folders, and say whether all hook calls, losses and weights are the same; exit '
+        'code 0 if so, 1 if not, 2 if that could not be found out',
+    )
     parser.add_argument('--version', action='version', version=f'nncore-compat {__version__}')
     valued: list[argparse.Action] = [
         parser.add_argument(
@@ -140,7 +157,9 @@ def _split(argv: Sequence[str], valued: set[str]) -> tuple[Sequence[str], Sequen
     """Cut where our options end: argparse would go on to read the script's."""
     index = 0
     while index < len(argv) and argv[index].startswith('-') and argv[index] != '-m':
-        index += 2 if argv[index] in valued else 1
+        # The number of `--verify` may be left out.
+        number = argv[index] == '--verify' and argv[index + 1 : index + 2]
+        index += 2 if argv[index] in valued or (number and number[0].isdigit()) else 1
     return argv[:index], argv[index:]
 
 
