@@ -84,7 +84,7 @@ def utilities(module: ModuleType, folders: Folders) -> None:
     """
     import torch
 
-    read, load, save = module.get_checkpoint, torch.load, torch.save  # type: ignore[attr-defined]
+    read, load, save = module.get_checkpoint, torch.load, torch.save
 
     @functools.wraps(read)
     def get_checkpoint(file_or_url: Any, *args: Any, **kwargs: Any) -> Any:

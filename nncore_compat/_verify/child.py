@@ -15,7 +15,7 @@ from .. import _alias, _runner, quirks
 from . import files, imports
 from .lines import Lines, Stop
 
-# What random numbers begin with that the script does not seed. PyTorch's are the same anyway.
+# What random numbers begin with that the script does not seed.
 SEED = 0
 
 
@@ -59,7 +59,7 @@ def _run_on_nncore(target: list[str]) -> None:
     # A script that puts us in nncore's place itself gets nncore.
     import nncore_compat
 
-    nncore_compat.install = _alias.install = _do_nothing  # type: ignore[assignment]
+    nncore_compat.install = _alias.install = _do_nothing
     if target[0] == '-m':
         _runner.run_module(target[1], target[2:])
     else:
@@ -94,11 +94,12 @@ def _around(spec: dict[str, Any], lines: Lines) -> dict[str, imports.Around]:
         sides['ours'].watch_loop(module, recorder)
 
     def seed(module: Any) -> None:
-        module.seed(SEED)
+        (module.manual_seed if module.__name__ == 'torch' else module.seed)(SEED)
 
     package = 'nncore_compat' if spec['side'] == 'ours' else 'nncore.engine'
     actions = {
         'numpy.random': seed,
+        'torch': seed,
         f'{package}.utils': watch_utils,
         f'{package}.engine': watch_engine,
         'nncore_compat._lightning.module': watch_loop,

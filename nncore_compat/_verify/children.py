@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ _PAUSE = 0.05
 _LINES = 40
 
 
-class Job(NamedTuple):
+@dataclass
+class Job:
     """A script to be run on one of the two sides.
 
     Args:
@@ -47,7 +49,7 @@ class Job(NamedTuple):
     side: str
     target: list[str]
     count: int
-    env: dict[str, str] = {}
+    env: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, list[str]] | None = None
     until: int | None = None
     show: str | None = None
@@ -101,7 +103,7 @@ def run(job: Job, folder: Path, tell: Callable[[Trace], None]) -> Outcome:
     """
     folder.mkdir(parents=True)
     places = {name: str(folder / name) for name in ('trace', 'files', 'shown')}
-    spec = {**job._asdict(), **places, 'folder': str(folder / 'work_dirs')}
+    spec = {**asdict(job), **places, 'folder': str(folder / 'work_dirs')}
     (folder / 'job.json').write_text(json.dumps(spec), encoding='utf-8')
     trace, stopped = Trace(places['trace']), None
     with contextlib.ExitStack() as stack:
@@ -123,7 +125,8 @@ def run(job: Job, folder: Path, tell: Callable[[Trace], None]) -> Outcome:
 
 @contextlib.contextmanager
 def _process(job: Job, folder: Path, out: Any, err: Any) -> Iterator[subprocess.Popen[bytes]]:
-    flags = getattr(subprocess, '_args_from_interpreter_flags', list)()
+    # Private, but what multiprocessing itself does.
+    flags: list[str] = getattr(subprocess, '_args_from_interpreter_flags', list)()
     # Its own group: Ctrl-C is for us, and what it has started ends with it.
     apart: dict[str, Any] = {'start_new_session': True}
     if os.name == 'nt':

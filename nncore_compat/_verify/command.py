@@ -42,7 +42,8 @@ def obstacle(options: argparse.Namespace) -> str | None:
             return f'{option} has no meaning for nncore, which the script runs under as well'
     for name in ('WORLD_SIZE', 'SLURM_NTASKS'):
         if os.environ.get(name, '1') != '1':
-            return f'one process is compared with one, but a launcher has set {name}={os.environ[name]}'
+            value = os.environ[name]
+            return f'one process is compared with one, but a launcher has set {name}={value}'
     asked = _options.asked()
     for name in ('devices', 'num_nodes'):
         value = asked.get(name, 1)
@@ -202,17 +203,24 @@ class Session:
         print(f'  {where}, both with the same random seeds where the script gives none')
 
     def _tell_difference(self, real: Outcome, ours: Outcome, found: Difference) -> None:
-        causes = self._explain(real.trace, ours.trace)
-        lines = words.difference(found, self._names)
-        repeats = True
         change = found.changes[0] if found.changes else None
         shows = change is not None and words.has_tensor(change)
+        ask: dict[str, Any] = {
+            'until': found.index,
+            'show': change.key if change and shows else None,
+        }
+        repeats, again, causes = True, None, None
+        if ours.trace.met:
+            causes = self._explain(real.trace, ours.trace)
         if shows or causes is None:
-            ask = {'until': found.index, 'show': change.key if change and shows else None}
             again = self._run(f'{self._names[0]} once more', self._real_job(**ask))
             repeats = compare(real.trace, again.trace, found.index) is None
+        if repeats and not ours.trace.met:
+            # None says that it matters: better be sure.
+            causes = self._explain(real.trace, ours.trace)
+        lines = words.difference(found, self._names)
         detail: list[str] = []
-        if shows and repeats:
+        if again is not None and shows and repeats:
             more = self._run(f'{self._names[1]} once more', self._our_job(self._on, **ask))
             if again.shown.exists() and more.shown.exists():
                 # Not before: it needs torch.

@@ -52,9 +52,10 @@ class HookWatch:
                     self._wrap_class(kind)
             for event in EVENTS:
                 function = vars(hook).get(event)
-                if callable(function) and not hasattr(function, 'recorded'):
-                    if getattr(function, '__name__', '') != _NONE:
-                        self._wrap_own(hook, event, function)
+                if callable(function) and not (
+                    hasattr(function, 'recorded') or getattr(function, '__name__', '') == _NONE
+                ):
+                    self._wrap_own(hook, event, function)
 
     def definitions(self, kinds: Any) -> dict[str, list[str]]:
         """Return the events that the engine's own hooks define, by the name of their class."""

@@ -22,7 +22,7 @@ def watch(module: ModuleType, recorder: Recorder, folders: Folders) -> None:
         recorder: Where to.
         folders: Where its files go.
     """
-    phases: Any = module._phases  # type: ignore[attr-defined]
+    phases: Any = module._phases
     enter_mode, close_train_epoch = phases.enter_mode, phases.close_train_epoch
     validation_due = phases._validation_due
     train_forward, eval_forward = phases.train_forward, phases.eval_forward
@@ -70,11 +70,11 @@ def watch(module: ModuleType, recorder: Recorder, folders: Folders) -> None:
     phases._validation_due = seen_validation_due
     hooks = HookWatch(
         recorder,
-        module.Hook,  # type: ignore[attr-defined]
+        module.Hook,
         'nncore_compat',
         recorder.spec['definitions'],
     )
-    attach.engine(module.Engine, recorder, folders, hooks)  # type: ignore[attr-defined]
+    attach.engine(module.Engine, recorder, folders, hooks)
 
 
 def watch_loop(module: ModuleType, recorder: Recorder) -> None:
@@ -84,11 +84,11 @@ def watch_loop(module: ModuleType, recorder: Recorder) -> None:
         module: nncore_compat._lightning.module.
         recorder: Knows how many that are.
     """
-    base: Any = module.LoaderView  # type: ignore[attr-defined]
-    stages: Any = module.StagesModule  # type: ignore[attr-defined]
+    base: Any = module.LoaderView
+    stages: Any = module.StagesModule
     begin, on_validation_end = stages.begin, stages.on_validation_end
 
-    class ShortView(base):  # type: ignore[misc,valid-type]
+    class ShortView(base):
         """The training batches, as if there were no more of them; the loader keeps its length."""
 
         def __len__(self) -> int:

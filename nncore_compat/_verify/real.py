@@ -25,9 +25,9 @@ def watch(module: ModuleType, recorder: Recorder, folders: Folders) -> None:
         recorder: Where to.
         folders: Where its files go.
     """
-    kind: Any = module.Engine  # type: ignore[attr-defined]
-    hooks = HookWatch(recorder, module.Hook, 'nncore', None)  # type: ignore[attr-defined]
-    recorder.lines.note(definitions=hooks.definitions(module.Hook.__subclasses__()))  # type: ignore[attr-defined]
+    kind: Any = module.Engine
+    hooks = HookWatch(recorder, module.Hook, 'nncore', None)
+    recorder.lines.note(definitions=hooks.definitions(module.Hook.__subclasses__()))
     _RealEngine(kind, recorder)
     attach.engine(kind, recorder, folders, hooks, lambda engine: _outer(type(engine), recorder))
 

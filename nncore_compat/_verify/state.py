@@ -145,7 +145,7 @@ def _heavy(engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _random() -> Iterator[tuple[str, str]]:
-    name, keys, *rest = np.random.get_state()
+    _, keys, *rest = np.random.get_state()
     yield "random state of Python's random", text(pickle.dumps(random.getstate()))
     yield 'random state of numpy', text([keys, rest])
     yield 'random state of torch', text(torch.get_rng_state())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -80,7 +81,8 @@ class Change(NamedTuple):
     ours: str
 
 
-class Difference(NamedTuple):
+@dataclass
+class Difference:
     """Where two traces part.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -35,12 +34,14 @@ def describe(nncore: Path, ours: Path, names: tuple[str, str]) -> list[str]:
     shape = torch.load(nncore, weights_only=False).shape
     place = torch.unravel_index(torch.tensor(most), shape)
     index = f'[{", ".join(str(int(i)) for i in place)}]'
-    lines = [f'{count} of {a.numel()} elements differ, by {float(distance[most]):.3g} at most, at']
+    by = f'{float(distance[most]):.3g}'
+    verb, most_words = ('differs', by) if count == 1 else ('differ', f'{by} at most')
+    lines = [f'{count} of {a.numel()} elements {verb}, by {most_words}, at']
     left, right = (_number(x[most]) for x in (a, b))
     lines.append(f'{index}: {names[0]} {left}, {names[1]} {right}')
     return lines
 
 
-def _number(value: torch.Tensor) -> Any:
-    # As few digits as tell it from its neighbours.
-    return value.float().numpy()[()] if value.dtype is torch.bfloat16 else value.numpy()[()]
+def _number(value: torch.Tensor) -> str:
+    # With as few digits as tell it from its neighbours.
+    return str((value.float() if value.dtype is torch.bfloat16 else value).numpy()[()])
