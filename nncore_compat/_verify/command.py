@@ -167,7 +167,9 @@ class Session:
         self._left.update(left)
         known = {*restored, *left}
         self._elsewhere |= {
-            one['path'] for one in wrote if one['path'] not in known and not one['folder']
+            one['path']
+            for one in wrote
+            if one['path'] not in known and not one['folder'] and _is_of_interest(one['path'])
         }
         # Checkpoints are large.
         shutil.rmtree(folder / 'work_dirs', ignore_errors=True)
@@ -236,9 +238,8 @@ class Session:
             rest = words.others(found.changes)
             lines += [rest] if rest else []
         print('\n'.join(lines))
-        before = found.state.get('engine.iter', '0')
         print(
-            f'  identical up to there: {plural(int(before), "iteration")}, '
+            f'  identical up to there: {plural(found.iterations, "iteration")}, '
             f'{plural(found.hook_calls, "hook call")}'
         )
         self._tell_conditions(real.trace, ours.trace)
@@ -309,6 +310,13 @@ def _nothing_seen(trace: Trace, script: str) -> str | None:
 def _give_up(why: str) -> int:
     print(f'could not compare: {why}', file=sys.stderr)
     return FAILED
+
+
+def _is_of_interest(path: str) -> bool:
+    # Temporary files come and go.
+    temporary = os.path.realpath(tempfile.gettempdir()) + os.sep
+    here = os.path.realpath(os.getcwd()) + os.sep
+    return os.path.isfile(path) and (path.startswith(here) or not path.startswith(temporary))
 
 
 def _listed(paths: set[str]) -> str:

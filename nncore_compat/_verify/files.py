@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from typing import Any
 
 # Of a file that is about to be changed, a copy is kept up to this size.
@@ -78,7 +77,7 @@ def watch(journal: str, ignored: list[str]) -> None:
     sys.addaudithook(hook)
 
 
-_SYSTEM = ('/dev', '/proc', '/sys', tempfile.gettempdir())
+_SYSTEM = ('/dev', '/proc', '/sys')
 
 
 def read(journal: str) -> list[dict[str, Any]]:

@@ -91,7 +91,8 @@ class Difference:
         heads: What the two do; None for nothing more.
         changes: Where they do the same, what differs then.
         state: What was known up to there, the same on both sides.
-        hook_calls: How many calls of hooks there had been by then.
+        iterations: How many training batches there had been by then.
+        hook_calls: How many calls of hooks.
     """
 
     index: int
@@ -99,6 +100,7 @@ class Difference:
     heads: tuple[dict[str, Any] | None, dict[str, Any] | None]
     changes: list[Change]
     state: dict[str, str]
+    iterations: int
     hook_calls: int
 
 
@@ -113,20 +115,29 @@ def compare(nncore: Trace, ours: Trace, until: int | None = None) -> Difference 
     # Each engine has a state of its own.
     states: dict[Any, dict[str, str]] = {}
     before: dict[str, Any] | None = None
-    calls = 0
+    batches = calls = 0
+    # The engine's count when the last batch came: as long as that stands, the iteration runs.
+    running: str | None = None
+
+    def iterations(state: dict[str, str]) -> int:
+        return batches - (running is not None and state.get('engine.iter') == running)
+
     end = None if until is None else until + 1
     for index, (a, b) in enumerate(zip_longest(nncore.records[:end], ours.records[:end])):
         head = (a or b).head
         state = states.setdefault(head.get('engine'), {})
         if a is None or b is None or a.head != b.head:
             heads = a and a.head, b and b.head
-            return Difference(index, before, heads, [], state, calls)
+            return Difference(index, before, heads, [], state, iterations(state), calls)
         changes = _changes(a, b, state) if a != b else []
         state.update(a.changed)
         for key in a.gone:
             state.pop(key, None)
+        if head['what'] == 'batch' and head['mode'] == 'train':
+            batches, running = batches + 1, state.get('engine.iter')
         if changes:
-            return Difference(index, before, (a.head, b.head), changes, state, calls)
+            heads = a.head, b.head
+            return Difference(index, before, heads, changes, state, iterations(state), calls)
         calls += head['what'] == 'hook' and head['at'] == 'end'
         before = head
     return None
