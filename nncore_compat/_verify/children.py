@@ -84,7 +84,8 @@ class Outcome(NamedTuple):
         for name in ('stderr', 'stdout'):
             text = (self.folder / name).read_bytes().decode(errors='replace').strip()
             if text:
-                return '\n'.join(text.splitlines()[-_LINES:])
+                lines = text.splitlines()
+                return '\n'.join([*(['...'] if lines[_LINES:] else []), *lines[-_LINES:]])
         return f'it said nothing, and ended with code {self.code}'
 
 
@@ -124,25 +125,40 @@ def run(job: Job, folder: Path, tell: Callable[[Trace], None]) -> Outcome:
 
 
 @contextlib.contextmanager
-def _process(job: Job, folder: Path, out: Any, err: Any) -> Iterator[subprocess.Popen[bytes]]:
+def _process(job: Job, folder: Path, out: Any, err: Any) -> Iterator[Any]:
+    process = start(str(folder / 'job.json'), _environment(job, folder), out, err)
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def start(file: str, env: dict[str, str], out: Any, err: Any) -> Any:
+    """Start the process of a job.
+
+    Args:
+        file: The job.
+        env: Its environment.
+        out: Where its standard output goes.
+        err: Where its errors go.
+
+    Returns:
+        A `subprocess.Popen`.
+    """
     # Private, but what multiprocessing itself does.
     flags: list[str] = getattr(subprocess, '_args_from_interpreter_flags', list)()
     # Its own group: Ctrl-C is for us, and what it has started ends with it.
     apart: dict[str, Any] = {'start_new_session': True}
     if os.name == 'nt':
         apart = {'creationflags': subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
-    process = subprocess.Popen(
-        [sys.executable, *flags, '-c', _CODE, str(folder / 'job.json')],
-        env=_environment(job, folder),
+    return subprocess.Popen(
+        [sys.executable, *flags, '-c', _CODE, file],
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=err,
         **apart,
     )
-    try:
-        yield process
-    finally:
-        _end(process)
 
 
 def _environment(job: Job, folder: Path) -> dict[str, str]:
@@ -153,7 +169,7 @@ def _environment(job: Job, folder: Path) -> dict[str, str]:
     return env
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Any) -> None:
     if hasattr(os, 'killpg'):
         # Its workers too, which may outlive it.
         with contextlib.suppress(ProcessLookupError, PermissionError):

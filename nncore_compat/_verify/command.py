@@ -187,10 +187,15 @@ class Session:
         calls = real.count(what='hook', at='end')
         validations = real.count(what='epoch', mode='val')
         tests = real.count(what='epoch', mode='test')
-        parts = [plural(real.trained, 'iteration')]
-        parts += [plural(validations, 'validation')] if validations else []
-        parts += [plural(tests, 'test')] if tests else []
-        print(f'identical: {", ".join(parts)}, {plural(calls, "hook call")}, weights to the bit')
+        counts = (
+            (real.trained, 'iteration'),
+            (validations, 'validation'),
+            (tests, 'test'),
+            (calls, 'hook call'),
+        )
+        parts = [plural(number, word) for number, word in counts if number]
+        parts.append('weights to the bit' if real.trained else 'results to the bit')
+        print(f'identical: {", ".join(parts)}')
         if not validations and real.trained:
             print('  no validation: the stage has none, or the script ended before it')
         self._tell_conditions(real, ours)
@@ -290,7 +295,8 @@ class Session:
         for name, outcome in zip(self._names, (real, ours), strict=True):
             if outcome.failed:
                 print(f'the script fails under {name}:\n{_indented(outcome.words())}')
-        if found is not None and found.index:
+        ended = found is not None and any(not one or one['what'] == 'raised' for one in found.heads)
+        if found is not None and not ended:
             print('\n'.join(words.difference(found, self._names)))
         end = 'under both' if both else 'under one of the two'
         return _give_up(f'the script fails {end}')

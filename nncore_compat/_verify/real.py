@@ -123,8 +123,9 @@ def _outermost(
 
 def _train_iter(method: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
     def train_iter(engine: Any, *args: Any, **kwargs: Any) -> Any:
-        result = method(engine, *args, **kwargs)
+        # One that fails counts as well.
         recorder.trained += 1
+        result = method(engine, *args, **kwargs)
         batches = recorder.trained - recorder.epoch_start
         if not recorder.left and batches < len(engine.data_loaders['train']):
             recorder.cut = True

@@ -21,9 +21,8 @@ def difference(found: Difference, names: tuple[str, str]) -> list[str]:
     where = _where(found)
     if not found.changes:
         width = max(map(len, names))
-        after = f', after {_act(found.before)}' if found.before else ''
         return [
-            f'different: {where}{after}',
+            f'different: {where}{_after(found.before)}',
             *(
                 f'  {name:{width}} goes on with {_act(head)}'
                 for name, head in zip(names, found.heads, strict=True)
@@ -76,7 +75,7 @@ def _moment(head: dict[str, Any], before: dict[str, Any] | None) -> str:
         name = f'{head["hook"]}.{head["event"]}'
         if head['at'] == 'end':
             return f'in {name}'
-        return f'before {name}' + (f', after {_act(before)}' if before else '')
+        return f'before {name}{_after(before)}'
     return {
         'batch': 'in the batch that the model is given, or before',
         'output': 'when the model has seen the batch',
@@ -87,12 +86,22 @@ def _moment(head: dict[str, Any], before: dict[str, Any] | None) -> str:
     }.get(what, f'at {_act(head)}')
 
 
+def _after(before: dict[str, Any] | None) -> str:
+    if before is None:
+        return ''
+    if before['what'] == 'hook':
+        word = 'within' if before['at'] == 'begin' else 'after'
+        return f', {word} {before["hook"]}.{before["event"]}'
+    return f', after {_act(before)}'
+
+
 def _act(head: dict[str, Any] | None) -> str:
     if head is None:
         return 'nothing more: the script is over'
     what, mode = head['what'], head.get('mode', '')
     if what == 'hook':
-        return f'{head["hook"]}.{head["event"]}'
+        end = 'the end of ' if head['at'] == 'end' else ''
+        return f'{end}{head["hook"]}.{head["event"]}'
     if what == 'return':
         return f'the end of engine.launch(), which returns {head["result"]}'
     return {
