@@ -19,7 +19,7 @@ import nncore
 import numpy as np
 import torch
 import torch._dynamo
-import torch.utils.tensorboard  # noqa: F401
+import torch.utils.tensorboard
 
 from nncore_compat._verify.child import SEED, main
 
