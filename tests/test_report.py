@@ -177,6 +177,15 @@ def test_what_ran(path, tmp_path):
         assert (one['epochs_done'], one['iterations_done']) == (epoch, 3 * epoch)
 
 
+def test_a_resumed_run_counts_what_it_did_itself(path, tmp_path):
+    tiny.engine(tmp_path, stages=tiny.stage(epochs=1)).launch()
+    file = str(tmp_path / 'epoch_1.pth')
+    tiny.engine(tmp_path, stages=tiny.stage(epochs=3)).launch(resume=file)
+    first, second = json.loads(path.read_text())['launches']
+    assert (first['iterations'], first['resumed_from']) == (3, None)
+    assert (second['iterations'], second['resumed_from']) == (6, file)
+
+
 def saved(file):
     return file.suffix in ('.pth', '.ckpt') and not file.is_symlink()
 

@@ -192,7 +192,7 @@ class Run:
             where = {'epochs_done': epochs, 'iterations_done': engine.iter}
             saved[name] = {**where, 'seconds': round(time.perf_counter() - begun, 6)}
 
-        self.trainer.save_checkpoint = save_checkpoint  # type: ignore[method-assign]
+        self.trainer.save_checkpoint = save_checkpoint  # type: ignore[assignment, method-assign]
         return saved
 
     @property
