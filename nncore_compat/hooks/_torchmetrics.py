@@ -142,6 +142,7 @@ class _Names:
 
         found = vars(module).get(name)
         # Python 3.10 takes a generic alias, such as list[int], for a class.
-        plain = isclass(found) and get_origin(found) is None
-        known = plain and issubclass(found, (Metric, MetricCollection))
+        if not isinstance(found, type) or get_origin(found) is not None:
+            return False
+        known = issubclass(found, (Metric, MetricCollection))
         return known and not name.startswith('_')
