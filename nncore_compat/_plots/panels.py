@@ -106,7 +106,13 @@ def drawing(
         ValueError: There is nothing to draw, or nothing of some key.
     """
     labels = labels or names([run.folder for run in runs])
+    empty = [label for run, label in zip(runs, labels, strict=True) if not len(run.records)]
+    if len(empty) == len(runs):
+        raise ValueError(f'there are no losses or metrics yet in {", ".join(empty)}')
+    kept = [(run, label) for run, label in zip(runs, labels, strict=True) if len(run.records)]
+    runs, labels = [run for run, _ in kept], [label for _, label in kept]
     result = Drawing([_marks(run, name) for run, name in zip(runs, labels, strict=True)], [])
+    result.notes += [f'there are no losses or metrics yet in {label}' for label in empty]
     guessed: dict[bool | None, list[str]] = {True: [], False: []}
     for key, kind in _chosen(runs, keys):
         panel = Panel(key, kind, [])
@@ -143,8 +149,6 @@ def _chosen(runs: Sequence[Run], wanted: Sequence[str]) -> list[tuple[str, str]]
         for key in [*evaluated, *run.records.keys('train')]:
             kind = 'loss' if 'loss' in key.lower() else 'metric'
             there.setdefault('lr' if _is_rate(key) else key, 'lr' if _is_rate(key) else kind)
-    if not there:
-        raise ValueError('there are no records to draw yet')
     order = ['loss', 'metric', 'lr']
     ordered = sorted(there.items(), key=lambda one: (order.index(one[1]), one[0] != 'loss'))
     if not wanted:

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from .best import BEST, best
+from .means import epoch_means
 from .records import Records, epoch_of
 from .run import Run, Stage
 from .saved import Saved
-from .state import done, epoch_means, epoch_times, evaluated, state, times, written
+from .state import done, evaluated, state, times, written
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def by_epoch(run: Run) -> list[dict[str, Any]]:
     trained = {
         key: epoch_means(records, key) for key in records.keys('train') if 'loss' in key.lower()
     }
-    seconds = epoch_times(records)
+    seconds = run.epoch_times
     rates = [key for key in records.keys('train') if key == 'lr' or key.startswith('lr[')]
     lr = _last(records, 'train', rates[0]) if rates else {}
     rows: dict[int, dict[str, Any]] = {}

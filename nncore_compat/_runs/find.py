@@ -94,8 +94,8 @@ def _places(path: str) -> list[Place]:
     if not os.path.isdir(path):
         if not _is_metrics(path):
             raise ValueError(
-                f'{path!r} is neither the folder of a run nor a file of metrics, which begins with '
-                f'{START.decode()}'
+                f'{path!r} is no file of metrics, which would begin with {START.decode()}...: give '
+                'the folder of the run'
             )
         return [Place(os.path.dirname(path) or '.', path)]
     if is_run(path):

@@ -85,7 +85,7 @@ def launches(paths: Iterable[str]) -> list[Launch]:
 def _launches(path: str) -> Iterator[Launch]:
     launch = Launch()
     with open(path, 'rb') as file:
-        for line in file:
+        for line in _telling(file):
             found = _LINE.search(line)
             if found is None:
                 continue
@@ -104,6 +104,26 @@ def _launches(path: str) -> Iterator[Launch]:
                     launch.ended[max(launch.lengths)] = launch.last
     if launch.begun or launch.stages or launch.lengths:
         yield launch
+
+
+def _telling(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Leave out lines of an epoch's training but for the last one: there may be millions."""
+    held, start = b'', b''
+    for line in lines:
+        at = line.find(b'Epoch [')
+        if at < 0:
+            if held:
+                yield held
+                held, start = b'', b''
+            yield line
+        elif start and line.startswith(start, at):
+            held = line
+        else:
+            if held:
+                yield held
+            held, start = line, line[at : line.find(b']', at) + 1]
+    if held:
+        yield held
 
 
 def _note(launch: Launch, kind: str, parts: list[bytes]) -> None:

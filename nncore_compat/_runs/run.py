@@ -13,6 +13,7 @@ from . import log
 from .best import Direction, direction
 from .course import Course, course
 from .find import Place, metrics_file
+from .means import epoch_times
 from .records import Records, place_of
 from .saved import Saved, checkpoints, contents
 
@@ -98,7 +99,7 @@ class Run:
     def content(self) -> Mapping[str, Any]:
         """What the newest checkpoint that can be read holds, without tensors."""
         known = [one for one in self.saved if not one.problem and one.link is None]
-        for one in sorted(known, key=lambda one: one.time, reverse=True):
+        for one in sorted(known, key=lambda one: (one.made, one.iter or 0), reverse=True):
             try:
                 found = contents(one.path)
             except (Refused, OSError):
@@ -151,6 +152,11 @@ class Run:
         if not told and isinstance(iters, int) and isinstance(epochs, int) and epochs:
             told[1] = iters // epochs
         return course(self.records, told)
+
+    @cached_property
+    def epoch_times(self) -> dict[int, tuple[float, float, int]]:
+        """The seconds that the training of each epoch took, those of data_time, and iterations."""
+        return epoch_times(self.records)
 
     @cached_property
     def resumes(self) -> list[tuple[int, float]]:

@@ -35,6 +35,7 @@ class Saved:
     Args:
         epoch: Finished epochs; None where neither its name nor its content tells.
         iter: Finished iterations, likewise.
+        made: When its run says that it was made, which a copy of the file keeps.
         link: The name of the file that it is a link to.
         problem: Why it cannot be read; empty if nothing is known against it.
     """
@@ -44,6 +45,7 @@ class Saved:
     time: datetime
     epoch: int | None = None
     iter: int | None = None
+    made: str = ''
     link: str | None = None
     problem: str = ''
 
@@ -103,6 +105,7 @@ def _saved(path: str, whole: bool) -> Saved | None:
         return one
     meta = content.get('meta')
     source: Mapping[str, Any] = meta if isinstance(meta, dict) else {}
+    one.made = str(source.get('create_time') or one.time.strftime('%Y-%m-%d %H:%M:%S'))
     for key in ('epoch', 'iter'):
         value = source.get(key)
         if type(value) is int and getattr(one, key) is None:

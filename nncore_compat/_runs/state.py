@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from .records import Records, epoch_of, iteration_of
@@ -100,53 +98,17 @@ def times(run: Run) -> Times:
         if launch.begun is not None and launch.last is not None:
             span = (launch.last - launch.begun).total_seconds()
             spans.append(max(span, launch.seconds or 0.0))
-    by_epoch = list(epoch_times(run.records).values())
-    iters = sum(count for _, _, count in by_epoch)
-    seconds, data = (sum(one[index] for one in by_epoch) for index in (0, 1))
-    # Of the first one and the last, there may be a part only.
-    whole = [
-        (one[0], one[2])
-        for epoch, one in epoch_times(run.records).items()
-        if one[2] >= run.course.length(epoch)
-    ]
+    by_epoch = run.epoch_times
+    iters = sum(count for _, _, count in by_epoch.values())
+    seconds, data = (sum(one[index] for one in by_epoch.values()) for index in (0, 1))
+    # The last one may not be over.
+    whole = [one[0] for epoch, one in by_epoch.items() if one[2] >= run.course.length(epoch)]
     return Times(
         sum(spans) if spans else None,
-        sum(one for one, _ in whole) / len(whole) if whole else None,
+        sum(whole) / len(whole) if whole else None,
         seconds / iters if iters else None,
         data / iters if iters else None,
     )
-
-
-def epoch_times(records: Records) -> dict[int, tuple[float, float, int]]:
-    """Return, by epoch, the seconds of its training, those of waiting for data, and iterations."""
-    found: dict[int, tuple[float, float, int]] = {}
-    waits = dict(zip(*records.series('train', 'data_time'), strict=True))
-    for place, count, value in windows(records, 'time'):
-        if math.isfinite(value):
-            wait = waits.get(place, 0.0)
-            seconds, data, iters = found.get(epoch_of(place), (0.0, 0.0, 0))
-            more = (value + wait) * count
-            found[epoch_of(place)] = seconds + more, data + wait * count, iters + count
-    return found
-
-
-def windows(records: Records, key: str) -> Iterator[tuple[int, int, float]]:
-    """Yield places and values of a key in training, with the iterations that each is a mean of."""
-    before = 0
-    for place, value in zip(*records.series('train', key), strict=True):
-        iteration = iteration_of(place) or 0
-        same = epoch_of(before) == epoch_of(place)
-        yield place, iteration - (iteration_of(before) or 0) if same else iteration, value
-        before = place
-
-
-def epoch_means(records: Records, key: str) -> dict[int, float]:
-    """Return the means of a key over the training of each epoch."""
-    sums: dict[int, tuple[float, int]] = {}
-    for place, count, value in windows(records, key):
-        total, iters = sums.get(epoch_of(place), (0.0, 0))
-        sums[epoch_of(place)] = total + value * count, iters + count
-    return {epoch: total / iters for epoch, (total, iters) in sums.items() if iters}
 
 
 def evaluated(records: Records) -> list[str]:

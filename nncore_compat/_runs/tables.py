@@ -53,7 +53,7 @@ def comparison(told: Sequence[dict[str, Any]], width: int) -> str:
             for key in keys
         ]
         total = one['seconds']['total']
-        spent = '' if total is None else words(total)
+        spent = '' if total is None else _total(total)
         rows.append([name, one['state'], _of(**one['epochs']), spent, *cells])
     rows, left_out = _fitting(rows, width, fixed=4)
     text = table(rows, '<<>>' + '>' * len(heads))
@@ -90,7 +90,7 @@ def _head(facts: dict[str, Any]) -> str:
     lines = [('state', state), ('done', progress)]
     spent = []
     if seconds['total'] is not None:
-        spent.append(f'{words(seconds["total"])} in all')
+        spent.append(f'{_total(seconds["total"])} in all')
     if seconds['epoch'] is not None:
         spent.append(f'{words(seconds["epoch"])} per epoch of training')
     if seconds['iteration'] is not None:
@@ -111,6 +111,11 @@ def _head(facts: dict[str, Any]) -> str:
     return facts['work_dir'] + body
 
 
+def _total(seconds: float) -> str:
+    # A log has whole seconds.
+    return words(seconds) if seconds >= 1 else 'below 1 s'
+
+
 def _of(done: int, planned: int | None) -> str:
     return f'{done}/{"?" if planned is None else planned}'
 
@@ -127,7 +132,9 @@ def _launches(facts: dict[str, Any]) -> str:
 
 def _records(facts: dict[str, Any]) -> str:
     found = facts['records']
-    source = facts['metrics'] or (facts['logs'] or ['nowhere'])[0]
+    source = facts['metrics'] or next(iter(facts['logs']), '')
+    if not source:
+        return ''
     text = f'{found["read"]:,} in {os.path.basename(source)}'
     if found['put_aside']:
         text += f'; {found["put_aside"]:,} older ones, of iterations that came again, left out'
