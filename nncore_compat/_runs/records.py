@@ -111,9 +111,7 @@ class Records:
         if training:
             place = epoch * _HALF + (iteration << 1)
         else:
-            # After an epoch, or called by a hook in the middle of the one after those.
-            within = iteration > 0 and epoch_of(self._training) == epoch + 1
-            place = place_of(epoch + within, iteration if within else None, True)
+            place = self._after_training(epoch, iteration)
         if place <= self._last and (place < self._last or mode in self._modes):
             self._step_back(place)
         if place != self._last:
@@ -137,6 +135,14 @@ class Records:
             self.add({'mode': mode, 'epoch': epoch, 'iter': iteration, **numbers})
             return
         block.places.append(place)
+
+    def _after_training(self, epoch: int, iteration: int) -> int:
+        """Return the place of a validation: after an epoch, or in the midst of the next one."""
+        if iteration <= 0 or epoch_of(self._training) != epoch + 1:
+            return place_of(epoch, None, True)
+        # A hook that validates within an iteration sees the number of those before it.
+        within = iteration_of(self._training)
+        return place_of(epoch + 1, iteration + (within == iteration + 1), True)
 
     def _step_back(self, place: int) -> None:
         gone = Records()
