@@ -65,6 +65,11 @@ def enable(spec: str) -> None:
 
     Raises:
         ValueError: A name is not in `QUIRKS`.
+
+    Examples:
+        >>> quirks.enable('eval-interval')
+        >>> quirks.active('eval-interval'), quirks.active('hook-defaults')
+        (True, False)
     """
     global _active
     _active = _parse(spec)
@@ -82,6 +87,10 @@ def active(name: str) -> bool:
 
     Raises:
         ValueError: The environment variable, read at the first call, holds an unknown name.
+
+    Examples:
+        >>> quirks.active('hook-defaults')
+        False
     """
     global _active
     if _active is None:
@@ -98,6 +107,9 @@ def met(name: str, logger: logging.Logger, message: str) -> None:
         name: A key of `QUIRKS`.
         logger: Where the line goes.
         message: What this run does instead, in its own terms.
+
+    Examples:
+        >>> quirks.met('single-loader', engine.logger, 'taking the loader as it is')
     """
     if active(name) or (name, logger.name) in _met:
         return
