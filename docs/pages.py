@@ -37,6 +37,16 @@ def on_files(files: Files, *, config: Any) -> Files:
     return files
 
 
+def on_page_content(html: str, *, page: Any, **kwargs: Any) -> str:
+    """Called by mkdocs with the HTML of a page: examples lead to what they begin with."""
+    if not page.file.src_uri.startswith('api/'):
+        return html
+    start = posixpath.relpath('api/index.html', posixpath.dirname(page.file.src_uri))
+    link = f'<a class="begin" href="{start}#{reference.BEGIN}">after these lines</a>'
+    title = '<span class="doc-section-title">Examples:</span>'
+    return html.replace(title, f'<span class="doc-section-title">Examples</span> {link}')
+
+
 class Site:
     """The pages, by their paths."""
 

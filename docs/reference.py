@@ -42,6 +42,7 @@ API = [
     {'Quirks': 'api/quirks.md'},
 ]
 
+BEGIN = 'what-the-examples-begin-with'
 EXAMPLES = f"""\
 ## What the examples begin with
 
@@ -56,7 +57,7 @@ The examples of this reference run as they stand, after these lines:
 def pages() -> dict[str, str]:
     """Return the pages by their paths, in Markdown."""
     made = {
-        'api/index.md': f'# API\n\n{EXAMPLES}\n{overview()}',
+        'api/index.md': f'# API\n\n{overview()}\n\n{EXAMPLES}',
         'api/engine.md': shown('Engine'),
         'api/buffer.md': shown('Buffer'),
         'api/hooks/index.md': shown('Hook'),
@@ -79,7 +80,9 @@ def pages() -> dict[str, str]:
 
 def shown(name: str, level: int = 1) -> str:
     """Return the directive that shows a name of the package."""
-    return f'::: {PACKAGE}.{name}\n    options:\n      heading_level: {level}\n'
+    directive = f'::: {PACKAGE}.{name}\n    options:\n      heading_level: {level}\n'
+    # What hooks read of an engine stands in a class of its own.
+    return directive + '      inherited_members: true\n' if name == 'Engine' else directive
 
 
 def listed(names: Iterable[str]) -> str:
@@ -106,7 +109,7 @@ def overview() -> str:
             summary = api[name].docstring.value.partition('\n')[0]
             link = f'({name}.md)' if api[name].is_module else f'[{PACKAGE}.{name}]'
             rows.append(f'| [`{name}`]{link} | {summary} |')
-    return '\n'.join(['## All names', '', '| | |', '|---|---|', *rows])
+    return '\n'.join(['| name | |', '|---|---|', *rows])
 
 
 def quirk_page() -> str:
@@ -122,19 +125,21 @@ def quirk_page() -> str:
 def command_page(argv: list[str], title: str) -> str:
     """Return what a parser of the command line knows."""
     parser = parser_of(argv)
-    parts = [
-        title,
-        fenced(parser.format_usage().removeprefix('usage: ')),
-        plain(parser.description or ''),
-    ]
+    parts = [title, fenced(parser.format_usage().removeprefix('usage: '))]
+    for line in (parser.description or '').splitlines():
+        name, _, rest = line.strip().partition(' ')
+        if line[:1] != ' ':
+            parts.append(plain(line))
+        elif name in program.COMMANDS:
+            parts.append(f'- [`{name}`]({name}.md) {plain(rest)}')
+        else:
+            parts.append(f'- {plain(line.strip())}')
     for group in parser._action_groups:
         rows = [row(action, parser) for action in group._group_actions]
         if rows:
-            parts += [
-                f'## {group.title}',
-                group.description or '',
-                '| | |\n|---|---|\n' + '\n'.join(rows),
-            ]
+            kind = 'option' if group._group_actions[0].option_strings else 'argument'
+            parts += [f'## {(group.title or "").capitalize()}', plain(group.description or '')]
+            parts.append('\n'.join([f'| {kind} | |', '|---|---|', *rows]))
     if parser.epilog:
         parts.append(fenced(parser.epilog))
     return '\n\n'.join(parts)
