@@ -29,6 +29,15 @@ AREAS = {
     'comm': ('Processes', ['comm']),
     'utils': ('Seeds and checkpoints', ['utils']),
 }
+# Where the names of an area are defined; the first that fits.
+OVERVIEW = {
+    'Writers': ('hooks._writers.',),
+    'Hooks': ('hooks.',),
+    'Registries and builders': ('builder.', '_registry.'),
+    'Processes': ('comm.',),
+    'Seeds and checkpoints': ('utils.',),
+    'Engine': ('',),
+}
 COMMAND_LINE = ['cli/index.md', *({name: f'cli/{name}.md'} for name in program.COMMANDS)]
 API = [
     'api/index.md',
@@ -102,14 +111,21 @@ def members_of(name: str) -> Iterator[str]:
 
 
 def overview() -> str:
-    """Return a table of all names of the package."""
-    rows = []
+    """Return tables of all names of the package, area by area."""
+    tables: dict[str, list[str]] = {area: [] for area in OVERVIEW}
     for name in api.exports:
-        if not name.startswith('_'):
-            summary = api[name].docstring.value.partition('\n')[0]
-            link = f'({name}.md)' if api[name].is_module else f'[{PACKAGE}.{name}]'
-            rows.append(f'| [`{name}`]{link} | {summary} |')
-    return '\n'.join(['| name | |', '|---|---|', *rows])
+        if name.startswith('_'):
+            continue
+        path = api[name].canonical_path.removeprefix(f'{PACKAGE}.')
+        area = next(area for area, starts in OVERVIEW.items() if path.startswith(starts))
+        summary = api[name].docstring.value.partition('\n')[0]
+        link = f'({name}.md)' if api[name].is_module else f'[{PACKAGE}.{name}]'
+        tables[area].append(f'| [`{name}`]{link} | {summary} |')
+    order = ['Engine', 'Hooks', *(area for area in tables if area not in ('Engine', 'Hooks'))]
+    parts = [
+        '\n'.join([f'## {area}', '', '| name | |', '|---|---|', *tables[area]]) for area in order
+    ]
+    return '\n\n'.join(parts)
 
 
 def quirk_page() -> str:
