@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _options.enable(_options.parse(options))
         if options.resume is not None:
             _options.resume_from(options.resume)
+        if options.report is not None:
+            _options.report_to(options.report)
     except ValueError as error:
         parser.error(str(error))
     if options.loop is not None:
@@ -117,6 +119,12 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
             metavar='auto|PATH',
             help="go on from a checkpoint; auto: from the newest one in the engine's work_dir that "
             'can be read, if there is any, with the records of the run that was interrupted',
+        ),
+        parser.add_argument(
+            '--report',
+            metavar='OUT.json',
+            help='write what ran: versions, devices, strategy, precision, hooks and callbacks in '
+            'order, time by phase and by hook, checkpoints, quirks',
         ),
         parser.add_argument(
             '--loop',

@@ -98,10 +98,7 @@ def _call_after_train_epoch(engine: Engine) -> None:
     engine._moment = 'epoch_end'
     for name, hook in hooks[told:]:
         engine._closing = name
-        # Callbacks of the list do not have it: they are Lightning's to call.
-        method = getattr(hook, 'after_train_epoch', None)
-        if method is not None:
-            method(engine)
+        engine._dispatch.call((hook,), 'after_train_epoch', engine)
 
 
 def _validation_due(engine: Engine, in_stage: int) -> bool:
@@ -121,13 +118,13 @@ def _validation_due(engine: Engine, in_stage: int) -> bool:
     if answer != due(late, first):
         quirks.met(
             'skip-stage-end-validation',
-            engine.logger,
+            engine,
             f'validating the last epoch of stage {engine.stage + 1}',
         )
     if answer != due(count, 0):
         quirks.met(
             'validation-offset',
-            engine.logger,
+            engine,
             f'stages[{engine.stage}].validation counts its interval from epoch {offset + 1}',
         )
     return answer

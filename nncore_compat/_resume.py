@@ -86,10 +86,11 @@ def resume(
         # Read again at the launch, each process its part.
         engine._resuming = {k: v for k, v in checkpoint.items() if k != 'state_dict'}
     engine._resume_options = kwargs
+    engine._resumed_from = name
     engine._stage, engine._epoch = stage, meta['epoch']
     engine._iter = engine._start_iter = meta['iter']
     if section:
-        quirks.met('inexact-resume', engine.logger, 'going on exactly where the run had stopped')
+        quirks.met('inexact-resume', engine, 'going on exactly where the run had stopped')
     engine.logger.info(
         f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'
