@@ -35,6 +35,13 @@ def install() -> None:
 
     A `nncore.engine` that was imported earlier, whole or in part, is replaced. What other modules
     have already taken out of it stays theirs, so call this before they are imported.
+
+    Examples:
+        >>> import nncore_compat
+        >>> nncore_compat.install()
+        >>> from nncore.engine import Engine
+        >>> Engine is nncore_compat.Engine
+        True
     """
     if not any(isinstance(finder, _AliasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AliasFinder())

@@ -69,6 +69,11 @@ def enable(spec: str) -> None:
 
     Raises:
         ValueError: A name is not in `QUIRKS`.
+
+    Examples:
+        >>> quirks.enable('eval-interval')
+        >>> quirks.active('eval-interval'), quirks.active('hook-defaults')
+        (True, False)
     """
     global _active
     _active = _parse(spec)
@@ -86,6 +91,10 @@ def active(name: str) -> bool:
 
     Raises:
         ValueError: The environment variable, read at the first call, holds an unknown name.
+
+    Examples:
+        >>> quirks.active('hook-defaults')
+        False
     """
     global _active
     if _active is None:
@@ -102,6 +111,9 @@ def met(name: str, engine: Engine, message: str) -> None:
         name: A key of `QUIRKS`.
         engine: The engine.
         message: What it does instead, in its own terms.
+
+    Examples:
+        >>> quirks.met('single-loader', engine, 'taking the loader as it is')
     """
     if active(name) or name in engine._quirks_met:
         return
@@ -116,6 +128,9 @@ def sum_up(engine: Engine) -> None:
 
     Args:
         engine: The engine.
+
+    Examples:
+        >>> quirks.sum_up(engine)  # one line in its log
     """
     if all(map(active, QUIRKS)):
         return
