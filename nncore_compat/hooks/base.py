@@ -1,8 +1,13 @@
 """The hook interface: which events exist, and what a hook does when it defines none of them."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .. import quirks
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 HOOK_NAMES = [
     'before_launch',
@@ -58,124 +63,124 @@ class Hook:
     def __repr__(self) -> str:
         return f'{self.name}()'
 
-    def before_launch(self, engine: Any) -> None:
+    def before_launch(self, engine: Engine) -> None:
         """Called once, before the first stage."""
 
-    def after_launch(self, engine: Any) -> None:
+    def after_launch(self, engine: Engine) -> None:
         """Called once, after the last stage."""
 
-    def before_stage(self, engine: Any) -> None:
+    def before_stage(self, engine: Engine) -> None:
         """Called before each stage, with its optimizer in place."""
 
-    def after_stage(self, engine: Any) -> None:
+    def after_stage(self, engine: Engine) -> None:
         """Called after each stage."""
 
-    def before_epoch(self, engine: Any) -> None:
+    def before_epoch(self, engine: Engine) -> None:
         """Called before training and validation epochs that have no event of their own."""
 
-    def after_epoch(self, engine: Any) -> None:
+    def after_epoch(self, engine: Engine) -> None:
         """Called after training and validation epochs that have no event of their own."""
 
-    def before_iter(self, engine: Any) -> None:
+    def before_iter(self, engine: Engine) -> None:
         """Called before training and validation iterations that have no event of their own."""
 
-    def after_iter(self, engine: Any) -> None:
+    def after_iter(self, engine: Engine) -> None:
         """Called after training and validation iterations that have no event of their own."""
 
-    def before_train_epoch(self, engine: Any) -> None:
+    def before_train_epoch(self, engine: Engine) -> None:
         """Called before each training epoch."""
         self._fall_back('before_epoch', engine)
 
-    def after_train_epoch(self, engine: Any) -> None:
+    def after_train_epoch(self, engine: Engine) -> None:
         """Called after each training epoch, before its validation."""
         self._fall_back('after_epoch', engine)
 
-    def before_val_epoch(self, engine: Any) -> None:
+    def before_val_epoch(self, engine: Engine) -> None:
         """Called before each validation."""
         self._fall_back('before_epoch', engine)
 
-    def after_val_epoch(self, engine: Any) -> None:
+    def after_val_epoch(self, engine: Engine) -> None:
         """Called after each validation."""
         self._fall_back('after_epoch', engine)
 
-    def before_train_iter(self, engine: Any) -> None:
+    def before_train_iter(self, engine: Engine) -> None:
         """Called before the model sees a training batch."""
         self._fall_back('before_iter', engine)
 
-    def after_train_iter(self, engine: Any) -> None:
+    def after_train_iter(self, engine: Engine) -> None:
         """Called when the losses of a training batch are known."""
         self._fall_back('after_iter', engine)
 
-    def before_val_iter(self, engine: Any) -> None:
+    def before_val_iter(self, engine: Engine) -> None:
         """Called before the model sees a validation batch."""
         self._fall_back('before_iter', engine)
 
-    def after_val_iter(self, engine: Any) -> None:
+    def after_val_iter(self, engine: Engine) -> None:
         """Called when the outputs of a validation batch are known."""
         self._fall_back('after_iter', engine)
 
-    def _fall_back(self, event: str, engine: Any) -> None:
+    def _fall_back(self, event: str, engine: Engine) -> None:
         late = quirks.active('hook-defaults')
         getattr(self, self._late_target if late else event)(engine)
 
-    def every_n_stages(self, engine: Any, n: int) -> bool:
+    def every_n_stages(self, engine: Engine, n: int) -> bool:
         """Whether the current stage is the n-th, 2n-th, ...; never for n below 1."""
         return _every(engine.stage, n)
 
-    def every_n_epochs(self, engine: Any, n: int) -> bool:
+    def every_n_epochs(self, engine: Engine, n: int) -> bool:
         """Whether the current epoch is the n-th, 2n-th, ... of the run."""
         return _every(engine.epoch, n)
 
-    def every_n_iters(self, engine: Any, n: int) -> bool:
+    def every_n_iters(self, engine: Engine, n: int) -> bool:
         """Whether the current iteration is the n-th, 2n-th, ... of the run."""
         return _every(engine.iter, n)
 
-    def every_n_epochs_in_stage(self, engine: Any, n: int) -> bool:
+    def every_n_epochs_in_stage(self, engine: Engine, n: int) -> bool:
         """Whether the current epoch is the n-th, 2n-th, ... of its stage."""
         return _every(engine.epoch_in_stage, n)
 
-    def every_n_iters_in_stage(self, engine: Any, n: int) -> bool:
+    def every_n_iters_in_stage(self, engine: Engine, n: int) -> bool:
         """Whether the current iteration is the n-th, 2n-th, ... of its stage."""
         return _every(engine.iter_in_stage, n)
 
-    def every_n_iters_in_epoch(self, engine: Any, n: int) -> bool:
+    def every_n_iters_in_epoch(self, engine: Engine, n: int) -> bool:
         """Whether the current iteration is the n-th, 2n-th, ... of its epoch."""
         return _every(engine.iter_in_epoch, n)
 
-    def first_epoch_in_stage(self, engine: Any) -> bool:
+    def first_epoch_in_stage(self, engine: Engine) -> bool:
         """Whether the current epoch is the first of its stage."""
         return engine.epoch_in_stage == 0
 
-    def first_iter_in_stage(self, engine: Any) -> bool:
+    def first_iter_in_stage(self, engine: Engine) -> bool:
         """Whether the current iteration is the first of its stage."""
         return engine.iter_in_stage == 0
 
-    def first_iter_in_epoch(self, engine: Any) -> bool:
+    def first_iter_in_epoch(self, engine: Engine) -> bool:
         """Whether the current iteration is the first of its epoch."""
         return engine.iter_in_epoch == 0
 
-    def last_epoch_in_stage(self, engine: Any) -> bool:
+    def last_epoch_in_stage(self, engine: Engine) -> bool:
         """Whether the current epoch is the last of its stage."""
         return engine.epoch_in_stage + 1 == engine.cur_stage['epochs']
 
-    def last_iter_in_stage(self, engine: Any) -> bool:
+    def last_iter_in_stage(self, engine: Engine) -> bool:
         """Whether the current iteration is the last of its stage."""
         total = _length(engine) * engine.cur_stage['epochs']
         return engine.iter_in_stage + 1 == total
 
-    def last_iter_in_epoch(self, engine: Any) -> bool:
+    def last_iter_in_epoch(self, engine: Engine) -> bool:
         """Whether the current iteration is the last of its epoch."""
         return engine.iter_in_epoch + 1 == _length(engine)
 
-    def last_stage(self, engine: Any) -> bool:
+    def last_stage(self, engine: Engine) -> bool:
         """Whether the current stage is the last."""
         return engine.stage + 1 == engine.max_stages
 
-    def last_epoch(self, engine: Any) -> bool:
+    def last_epoch(self, engine: Engine) -> bool:
         """Whether the current epoch is the last of the run."""
         return engine.epoch + 1 == engine.max_epochs
 
-    def last_iter(self, engine: Any) -> bool:
+    def last_iter(self, engine: Engine) -> bool:
         """Whether the current iteration is the last of the run."""
         return engine.iter + 1 == engine.max_iters
 
