@@ -40,7 +40,7 @@ if __name__ == '__main__':
     # Only now, since Engine may have started the other processes.
     share = len(engine.data_loaders['train'])
     weights = torch.cat([param.detach().flatten().cpu() for param in engine.model.parameters()])
-    parts = comm.gather((share, weights))
+    parts = comm.all_gather((share, weights))
     if comm.is_main_process():
         shares = ' + '.join(str(share) for share, _ in parts)
         print(f'Processes: {len(parts)}')

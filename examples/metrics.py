@@ -23,10 +23,9 @@ class Net(nn.Module):
     def forward(self, data, mode, **kwargs):
         images, labels = data
         logits = self.layers(images)
-        output = dict(_avg_factor=len(labels), loss=F.cross_entropy(logits, labels))
-        if mode != 'train':
-            output['_out'] = logits, labels
-        return output
+        loss = F.cross_entropy(logits, labels)
+        out = {} if mode == 'train' else dict(_out=(logits, labels))
+        return dict(_avg_factor=len(labels), loss=loss, **out)
 
 
 def make_loaders():
