@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-from . import __version__, _options, _runner, _timeline, quirks
+from . import __version__, _options, _preview, _runner, quirks
 from ._alias import install
 
 # What can stand in a script's place: the module whose `main` does it, and what it does.
@@ -59,17 +60,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.loop is not None:
         _options.run_in(options.loop)
 
-    if options.timeline:
-        _timeline.ask()
-    install()
     try:
-        _start_processes()
-    except (TypeError, ValueError) as error:
+        _preview_as(options)
+    except ValueError as error:
         parser.error(str(error))
-    if target[0] == '-m':
-        _runner.run_module(target[1], target[2:])
-    else:
-        _runner.run_script(target[0], target[1:])
+    install()
+    if not _preview.asked():
+        try:
+            _start_processes()
+        except (TypeError, ValueError) as error:
+            parser.error(str(error))
+    with _dry_run() if _preview.asked() == _preview.PLAN else contextlib.nullcontext():
+        if target[0] == '-m':
+            _runner.run_module(target[1], target[2:])
+        else:
+            _runner.run_script(target[0], target[1:])
+
+
+def _preview_as(options: argparse.Namespace) -> None:
+    if options.timeline:
+        _preview.ask(_preview.TIMELINE)
+    if options.dry_run:
+        _preview.ask(_preview.PLAN)
+    if options.plot_lr is not None:
+        _preview.draw_to(options.plot_lr)
+
+
+@contextlib.contextmanager
+def _dry_run() -> Iterator[None]:
+    """Have a script that never comes to a launch end with what was found until then."""
+    try:
+        yield
+    finally:
+        shown = sys.modules.get(f'{__package__}._preflight')
+        if shown is not None and shown.pending:
+            shown.report()
+    print('dry run: the script ended without engine.launch(), so there is nothing to show')
+    sys.exit(1)
 
 
 def _start_processes() -> None:
@@ -104,6 +131,12 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
         action='store_true',
         help='at the launch, show which hooks and callbacks are called when, and do not train',
     )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='at the launch, show what it would do (stages, batches, learning rates, hooks, ...) '
+        'and what is wrong, and do not train: exit code 1 if training would fail, else 0',
+    )
     parser.add_argument('--version', action='version', version=f'nncore-compat {__version__}')
     valued: list[argparse.Action] = [
         parser.add_argument(
@@ -117,6 +150,11 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
             metavar='auto|PATH',
             help="go on from a checkpoint; auto: from the newest one in the engine's work_dir that "
             'can be read, if there is any, with the records of the run that was interrupted',
+        ),
+        parser.add_argument(
+            '--plot-lr',
+            metavar='FILE',
+            help='as --dry-run, and draw the learning rates to a png, svg, pdf or html file',
         ),
         parser.add_argument(
             '--loop',
