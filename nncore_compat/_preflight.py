@@ -18,7 +18,11 @@ from .builder import build_model
 from .hooks import Hook
 
 # What stands for a value that is refused, so that the rest can be looked at.
-_STAND_INS: dict[str, Any] = {'epochs': 1, 'optimizer': {'type': 'SGD', 'lr': 0.1}}
+_STAND_INS: dict[str, Any] = {
+    'epochs': 1,
+    'optimizer': {'type': 'SGD', 'lr': 0.1},
+    'validation': {'interval': 1},
+}
 
 
 @dataclass(frozen=True)
@@ -160,13 +164,19 @@ def _usable_loaders(data_loaders: Any, seed: int | None, found: list[Problem]) -
     filled: dict[str, Any] = {}
     with noting(found):
         filled = _loaders.fill(data_loaders)
-    usable = {}
+    usable: dict[str, Any] = {}
+    refused: list[Any] = []
     for split, loader in filled.items():
+        # One of several splits that share it is enough.
+        if any(loader is one for one in refused):
+            continue
+        refused.append(loader)
         with noting(found):
             built = _loaders.build(split, loader, seed)
             with located(f'data_loaders[{split!r}]'):
                 len(built)
             usable[split] = built
+            refused.pop()
     return usable
 
 

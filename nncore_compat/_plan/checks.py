@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .facts import Loader, Stage
 
 _PACKAGE = __name__.partition('.')[0]
-_ENOUGH = 1.5
+# Among names of metrics: there may be others.
+ANY = '*'
 
 
 def _warning(message: str) -> Problem:
@@ -155,6 +156,7 @@ def _of_monitor(
     # Averages are called after what the model returns, which nobody knows yet.
     if key.startswith(('train_', 'val_')) or key in ('epoch', 'step') or key in metrics:
         return
+    metrics, open_ended = metrics - {ANY}, bool(custom) or ANY in metrics
     near = get_close_matches(key, metrics, n=1)
     hints = [repr(one) for one in near]
     if 'loss' in key:
@@ -166,23 +168,22 @@ def _of_monitor(
         f'the keys that the model returns{hint}'
     )
     # A data set, or a hook of the script's, may still bring it.
-    open_ended = bool(custom) or 'any' in metrics
     if hints or not open_ended:
         yield _warning(message)
 
 
 def expected_metrics(engine: Engine) -> set[str]:
-    """Return names of results that hooks speak of; 'any' if a data set evaluates itself."""
+    """Return names of results that hooks speak of; ANY if more than these may come."""
     names: set[str] = set()
     for one in engine.hooks.values():
         if isinstance(one, EvaluatingHook):
             for key in (*one._high_keys, *one._low_keys):
                 names |= {key, f'best_{key}'}
         if isinstance(one, MetricHook):
-            names.add('any')
+            names.add(ANY)
     dataset = getattr(engine.data_loaders.get('test'), 'dataset', None)
     if hasattr(dataset, 'evaluate'):
-        names.add('any')
+        names.add(ANY)
     return names
 
 

@@ -54,6 +54,7 @@ class Stage:
         validated: The epochs that are validated.
         grad_clip: ``grad_clip`` in words.
         loss: The key of the loss.
+        begun: Whether a part of it is done already, in the run to be resumed.
     """
 
     number: int
@@ -67,6 +68,7 @@ class Stage:
     validated: list[int] = field(default_factory=list)
     grad_clip: str = 'none'
     loss: str = 'loss'
+    begun: bool = False
 
 
 def loaders(data_loaders: dict[str, Any]) -> list[Loader]:
@@ -162,8 +164,13 @@ def optimizer(optimizer: Any) -> str:
     kind = type(optimizer)
     plain = _defaults(kind)
     settings = getattr(optimizer, 'defaults', {})
-    # What is in the groups goes over the defaults.
-    given = {k: v for k, v in settings.items() if k == 'lr' or plain.get(k, plain) != v}
+    given = {k: v for k, v in settings.items() if k == 'lr' or (k in plain and plain[k] != v)}
+    rates = list(dict.fromkeys(group.get('lr') for group in optimizer.param_groups))
+    if len(rates) == 1:
+        given['lr'] = rates[0]
+    elif 'lr' in given:
+        # By group, which the table of rates has.
+        del given['lr']
     return f'{kind.__name__}({arguments(given)})'
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 COLOURS = ('#1f6fb4', '#d9632a', '#2a8f4f', '#8a4fb0', '#b5892b', '#c23b6b', '#3aa3a3', '#6b6b6b')
+STEEP = 0.02
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -75,7 +76,6 @@ def _draw(plan: Plan, axes: Any) -> None:
             y,
             color=COLOURS[group % len(COLOURS)],
             lw=1.8,
-            drawstyle='steps-post' if len(x) < 2000 else 'default',
             label=label if groups > 1 else None,
         )
     if logarithmic:
@@ -124,11 +124,17 @@ def _bounds(plan: Plan) -> list[tuple[int, int]]:
 def _line(plan: Plan, group: int) -> tuple[list[float], list[float]]:
     """A group's rates by iteration, from 1; a gap where a stage has no such group."""
     rates = plan.rates
+    peak = max(values[group] for values in rates.values if group < len(values))
     x: list[float] = []
     y: list[float] = []
     for iteration, values in zip(rates.iterations, rates.values, strict=True):
+        value = values[group] if group < len(values) else float('nan')
+        # A drop is upright, and not the way from one iteration to the next.
+        if y and (len(rates.values) < 200 or abs(value - y[-1]) > STEEP * max(peak, 1e-300)):
+            x.append(iteration + 1)
+            y.append(y[-1])
         x.append(iteration + 1)
-        y.append(values[group] if group < len(values) else float('nan'))
+        y.append(value)
     return x, y
 
 

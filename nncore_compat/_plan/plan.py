@@ -226,7 +226,10 @@ class _Planner:
             if isinstance(hook, Hook) and meets_hook_defaults(hook)
         ]
         if names and not quirks.active('hook-defaults'):
-            made.differences['hook-defaults'] = f'all events of {", ".join(names)} are heard'
+            made.differences['hook-defaults'] = (
+                'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
+                + ', '.join(names)
+            )
         made.changers = self._changers()
         made._warmups = self._warmups(made, start, length)
         validates = any(stage.validated for stage in made.stages)
@@ -264,7 +267,7 @@ class _Planner:
             return Start()
         if start.epoch or start.done:
             name = source if isinstance(source, (str, os.PathLike)) else 'the loaded checkpoint'
-            within = f', after iteration {start.done}' if start.done else ''
+            within = f', of which {start.done} iterations are done' if start.done else ''
             made.resume = f'{name}: epoch {start.epoch + 1}{within}'
         return start
 
@@ -302,6 +305,7 @@ class _Planner:
                     validated=walked.validated.get(index, []),
                     grad_clip=facts.arguments(cfg.get('grad_clip') or {}) or 'none',
                     loss=cfg.get('loss', 'loss'),
+                    begun=len(epochs) < cfg['epochs'] or done > 0,
                 )
             )
         return found

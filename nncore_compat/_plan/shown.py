@@ -11,6 +11,7 @@ from .._preflight import Problem
 from ..comm import is_main_process
 from .chart import PLAIN
 from .plan import plan
+from .text import problems
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -29,9 +30,12 @@ def show(engine: Engine, eval: bool | str, resume: Any) -> None:
             returns.
         ValueError: At a prompt, the run would fail.
     """
-    made = plan(engine, eval=eval, resume=resume, problems=_preflight.take())
+    known = _preflight.take()
+    # With anything refused, it would be a plan of what is left.
+    whole = not any(problem.fatal for problem in known)
+    made = plan(engine, eval=eval, resume=resume, problems=known)
     drawn, file = '', _preview.figure_file()
-    if file is not None and is_main_process():
+    if file is not None and whole and is_main_process():
         try:
             made.plot(file)
             drawn = f'\n\nThe learning rates are drawn to {file}'
@@ -39,7 +43,8 @@ def show(engine: Engine, eval: bool | str, resume: Any) -> None:
             made.problems.insert(0, Problem(f'--plot-lr: {error}'))
     if is_main_process():
         width = min(100, max(60, shutil.get_terminal_size().columns))
-        _print(f'{made.text(width)}{drawn}\n\nThis was a dry run: nothing was trained.')
+        text = made.text(width) if whole else problems(made.problems, width)
+        _print(f'{text}{drawn}\n\nThis was a dry run: nothing was trained.')
     if not _preview.at_prompt():
         raise SystemExit(0 if made.ok else 1)
     if not made.ok:

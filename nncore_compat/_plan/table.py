@@ -26,7 +26,8 @@ def key_points(plan: Plan) -> list[tuple[int, str]]:
     for stage in dict.fromkeys(rates.stages):
         places = rates.of_stage(stage)
         first, last = places[0], places[-1]
-        told = {first: f'stage {stage + 1} begins'}
+        begun_before = any(one.begun for one in plan.stages if one.number == stage + 1)
+        told = {first: f'stage {stage + 1} {"goes on" if begun_before else "begins"}'}
         warm = [i for i in places if rates.iterations[i] in ends]
         begun = first
         if warm:

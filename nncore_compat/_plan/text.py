@@ -73,8 +73,8 @@ def _run(plan: Plan, width: int) -> list[str]:
         'quirks on': ', '.join(plan.quirks) or 'none',
     }
     lines = ['Run', *_rows(rows, width)]
-    for name, text in plan.differences.items():
-        lines += _rows({'': f'without quirk {name}: {text}'}, width)
+    for index, (name, text) in enumerate(plan.differences.items()):
+        lines += _rows({'' if index else 'quirks met': f'{name}: {text}'}, width)
     return lines
 
 
@@ -169,7 +169,7 @@ def _proportional(plan: Plan, one: int, other: int) -> bool:
     ratio = None
     for values in plan.rates.values:
         if len(values) <= max(one, other):
-            return False
+            continue
         a, b = values[one], values[other]
         if a == 0 or b == 0:
             if a != b:
