@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _options.enable(_options.parse(options))
         if options.resume is not None:
             _options.resume_from(options.resume)
+        if options.report is not None:
+            _options.report_to(options.report)
     except ValueError as error:
         parser.error(str(error))
     if options.loop is not None:
@@ -155,6 +157,12 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
             '--plot-lr',
             metavar='FILE',
             help='as --dry-run, and draw the learning rates to a png, svg, pdf or html file',
+        ),
+        parser.add_argument(
+            '--report',
+            metavar='OUT.json',
+            help='write what ran: versions, devices, strategy, precision, hooks and callbacks in '
+            'order, time by phase and by hook, checkpoints, quirks',
         ),
         parser.add_argument(
             '--loop',

@@ -98,16 +98,13 @@ def _call_after_train_epoch(engine: Engine) -> None:
     engine._moment = 'epoch_end'
     for name, hook in hooks[told:]:
         engine._closing = name
-        # Callbacks of the list do not have it: they are Lightning's to call.
-        method = getattr(hook, 'after_train_epoch', None)
-        if method is not None:
-            method(engine)
+        engine._dispatch.call((hook,), 'after_train_epoch', engine)
 
 
 def _validation_due(engine: Engine, in_stage: int) -> bool:
     due, changed = validation_due(engine, in_stage)
     for name, message in changed.items():
-        quirks.met(name, engine.logger, message)
+        quirks.met(name, engine, message)
     return due
 
 

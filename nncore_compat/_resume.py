@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Resumption(NamedTuple):
     """What a checkpoint says of the run that it was saved in, fit for an engine."""
 
+    name: str
     checkpoint: dict[str, Any]
     # What is under `_snapshot.KEY`, if it is to go on exactly.
     section: dict[str, Any] | None
@@ -61,10 +62,11 @@ def resume(
         # Read again at the launch, each process its part.
         engine._resuming = {k: v for k, v in checkpoint.items() if k != 'state_dict'}
     engine._resume_options = kwargs
+    engine._resumed_from = found.name
     engine._stage, engine._epoch = found.stage, found.epoch
     engine._iter = engine._start_iter = found.iter
     if section:
-        quirks.met('inexact-resume', engine.logger, 'going on exactly where the run had stopped')
+        quirks.met('inexact-resume', engine, 'going on exactly where the run had stopped')
     engine.logger.info(
         f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'
@@ -129,7 +131,7 @@ def read(
             with located(f'{name}, optimizer of stages[{running}]'):
                 _snapshot.load_optimizer(engine, optimizer, checkpoint, section)
             _content.check_optimizer(optimizer, name)
-    return Resumption(checkpoint, section, optimizer, stage, meta['epoch'], meta['iter'])
+    return Resumption(name, checkpoint, section, optimizer, stage, meta['epoch'], meta['iter'])
 
 
 def _without_parts(folder: str, weights_only: bool = True) -> Any:

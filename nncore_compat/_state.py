@@ -14,6 +14,7 @@ from .comm import is_main_process
 from .utils import save_checkpoint
 
 if TYPE_CHECKING:
+    from ._clock import Clock
     from .hooks._records import Records
 
 
@@ -51,6 +52,12 @@ class State:
     # Of loaders, by number, while an event of an iteration is running: a loader may ask all its
     # samplers and data sets each time.
     _lengths: dict[int, int] | None = None
+    # What it has resumed from, in words.
+    _resumed_from: str | None = None
+    # Names of the quirks of nncore that it has met.
+    _quirks_met: tuple[str, ...] = ()
+    # What times a launch that is reported.
+    _clock: Clock | None = None
     # Set where an interrupted run is taken up, or may be.
     _records: Records | None = None
     _kwargs: dict[str, Any]

@@ -28,6 +28,7 @@ from . import (
     _phases,
     _preflight,
     _preview,
+    _report,
     _resume,
     _stages,
     quirks,
@@ -186,7 +187,7 @@ class Engine(State):
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):
-            quirks.met('single-loader', self.logger, 'taking the loader as it is for training')
+            quirks.met('single-loader', self, 'taking the loader as it is for training')
         for notice in self._notices or ():
             self.logger.info(notice)
         self._notices = None
@@ -449,6 +450,13 @@ class Engine(State):
         reopen(self.logger, self._log_file)
 
     def _launch(self, eval: bool | str) -> dict[str, Any] | None:
+        with _report.recording(self, eval):
+            output = self._run_through(eval)
+            if not eval:
+                quirks.sum_up(self)
+        return output
+
+    def _run_through(self, eval: bool | str) -> dict[str, Any] | None:
         if eval:
             with self._run.evaluating():
                 output = self.eval_mode(eval)
@@ -588,7 +596,7 @@ class Engine(State):
         if names and not quirks.active('hook-defaults'):
             quirks.met(
                 'hook-defaults',
-                self.logger,
+                self,
                 f'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
                 f'{", ".join(names)}',
             )

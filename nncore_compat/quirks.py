@@ -9,8 +9,11 @@ difference, `all` for every one of them. Child processes follow, through the env
 from __future__ import annotations
 
 import difflib
-import logging
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 ENV = 'NNCORE_COMPAT_QUIRKS'
 
@@ -35,7 +38,6 @@ QUIRKS = {
 }
 
 _active: frozenset[str] | None = None
-_met: set[tuple[str, str]] = set()
 
 
 def _parse(spec: str, where: str = '') -> frozenset[str]:
@@ -89,17 +91,33 @@ def active(name: str) -> bool:
     return name in _active
 
 
-def met(name: str, logger: logging.Logger, message: str) -> None:
-    """Report, once to a logger, that a run differs from nncore 0.4.7 because of a fixed quirk.
+def met(name: str, engine: Engine, message: str) -> None:
+    """Report, once in an engine's log, that it differs from nncore 0.4.7 because of a fixed quirk.
 
-    Nothing is logged while the quirk is switched on.
+    Nothing is reported while the quirk is switched on.
 
     Args:
         name: A key of `QUIRKS`.
-        logger: Where the line goes.
-        message: What this run does instead, in its own terms.
+        engine: The engine.
+        message: What it does instead, in its own terms.
     """
-    if active(name) or (name, logger.name) in _met:
+    if active(name) or name in engine._quirks_met:
         return
-    _met.add((name, logger.name))
-    logger.info(f'{message} (nncore 0.4.7: {QUIRKS[name]}; `--quirks {name}` brings that back)')
+    engine._quirks_met = (*engine._quirks_met, name)
+    engine.logger.info(
+        f'{message} (nncore 0.4.7: {QUIRKS[name]}; `--quirks {name}` brings that back)'
+    )
+
+
+def sum_up(engine: Engine) -> None:
+    """Say at the end of a run which quirks it has met; nothing if it runs with all of them.
+
+    Args:
+        engine: The engine.
+    """
+    if all(map(active, QUIRKS)):
+        return
+    names = engine._quirks_met
+    engine.logger.info(
+        f'Quirks of nncore 0.4.7 that would have changed this run: {", ".join(names) or "none"}'
+    )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from .._build import as_list
 from .._preflight import Problem, told
 from ..comm import is_main_process
 from ..hooks import CheckpointHook, Hook, LrUpdaterHook, MetricHook, OptimizerHook
@@ -53,8 +54,8 @@ def of_stages(engine: Engine, stages: Iterable[Stage], batches: int) -> Iterator
         schedule = cfg.get('lr_schedule') or {}
         if schedule.get('policy') == 'step':
             total = cfg['epochs'] * (1 if schedule['type'] == 'epoch' else batches)
-            bounds = schedule['step']
-            late = [one for one in ([bounds] if isinstance(bounds, int) else bounds) if one >= total]
+            bounds = as_list(schedule['step'])
+            late = [one for one in bounds if one >= total]
             if late:
                 unit = 'epochs' if schedule['type'] == 'epoch' else 'iterations'
                 yield _warning(
@@ -100,9 +101,7 @@ def of_rates(course: Course) -> Iterator[Problem]:
     yield from (Problem(text) for text in course.errors)
     told_of: set[int] = set()
     rates = course.rates
-    for iteration, stage, values in zip(
-        rates.iterations, rates.stages, rates.values, strict=True
-    ):
+    for iteration, stage, values in zip(rates.iterations, rates.stages, rates.values, strict=True):
         for value in values:
             bad = isinstance(value, complex) or not (math.isfinite(value) and value >= 0)
             if bad and stage not in told_of:
@@ -150,9 +149,7 @@ def of_hooks(engine: Engine, validates: bool, batches: int, metrics: set[str]) -
                 yield from _of_monitor(name, key, metrics, custom)
 
 
-def _of_monitor(
-    name: str, key: str, metrics: set[str], custom: list[str]
-) -> Iterator[Problem]:
+def _of_monitor(name: str, key: str, metrics: set[str], custom: list[str]) -> Iterator[Problem]:
     # Averages are called after what the model returns, which nobody knows yet.
     if key.startswith(('train_', 'val_')) or key in ('epoch', 'step') or key in metrics:
         return

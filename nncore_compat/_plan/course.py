@@ -236,9 +236,9 @@ class _Walk:
         counters: Any = self.counters
         counters._iter = (epoch + 1) * self.length - 1
         in_stage = counters.epoch_in_stage + 1
-        if done < self.length and isinstance(self.saver, CheckpointHook):
-            if self.saver._is_due(counters):
-                self.found.saved.append(epoch + 1)
+        saver = self.saver if isinstance(self.saver, CheckpointHook) else None
+        if saver is not None and done < self.length and saver._is_due(counters):
+            self.found.saved.append(epoch + 1)
         counters._iter += 1
         counters._epoch += 1
         due, changed = _phases.validation_due(counters, in_stage)

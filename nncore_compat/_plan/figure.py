@@ -19,7 +19,7 @@ PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>{title}</title>
-<style>body {{ margin: 2em; font-family: sans-serif }} svg {{ max-width: 100%; height: auto }}</style>
+<style>body {{ margin: 2em }} svg {{ max-width: 100%; height: auto }}</style>
 {svg}
 </html>
 """

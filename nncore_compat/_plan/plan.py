@@ -374,5 +374,3 @@ class _Listener(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         self.problems.append(Problem(record.getMessage(), fatal=False))
-
-

@@ -34,9 +34,7 @@ def key_points(plan: Plan) -> list[tuple[int, str]]:
             begun = warm[0]
             told[begun] = 'warm-up over'
         begun = _first_free(plan, places, begun)
-        changes = [
-            i for i in places if i > begun and rates.values[i] != rates.values[i - 1]
-        ]
+        changes = [i for i in places if i > begun and rates.values[i] != rates.values[i - 1]]
         if len(changes) <= MANY:
             told.update({i: told.get(i, 'changes') for i in changes})
         else:
