@@ -75,7 +75,7 @@ def begin(engine: Engine) -> None:
     if restarts == 0 and is_main_process():
         _elastic.mark(folder, checkpoints(folder))
     if auto:
-        _resume_newest(engine.logger, folder)
+        _resume_newest(engine, folder)
     elif restarts:
         _resume_own(engine, folder, restarts)
 

@@ -415,7 +415,8 @@ class Engine(State):
         if _preview.asked() == _preview.PLAN:
             from ._plan.shown import show
 
-            return show(self, eval, resume)
+            show(self, eval, resume)
+            return None
         self._resume_from = _auto_resume.choose(self, eval, resume)
         self._kwargs = kwargs
         if self._run.used:

@@ -107,7 +107,7 @@ def of_rates(course: Course) -> Iterator[Problem]:
             if bad and stage not in told_of:
                 told_of.add(stage)
                 yield _warning(
-                    f'stages[{stage}]: the learning rate is {value!r} in iteration {iteration + 1}'
+                    f'stages[{stage}]: the learning rate is {value:.6g} in iteration {iteration + 1}'
                 )
 
 

@@ -41,7 +41,8 @@ def key_points(plan: Plan) -> list[tuple[int, str]]:
             for part in PARTS:
                 place = begun + round((last - begun) * part)
                 told.setdefault(place, '')
-        told.setdefault(last, f'stage {stage + 1} ends')
+        if told.get(last) in (None, 'changes', ''):
+            told[last] = f'stage {stage + 1} ends'
         found.update(sorted(told.items()))
     return list(found.items())
 

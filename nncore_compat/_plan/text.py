@@ -103,7 +103,7 @@ def _known(value: int | None) -> str:
 
 
 def _stages(plan: Plan, width: int) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for stage in plan.stages:
         sizes = ' + '.join(f'{size:,}' for size in stage.groups)
         several = f' in {len(stage.groups)} groups' if len(stage.groups) > 1 else ''
