@@ -35,14 +35,35 @@ def main(argv: Sequence[str] | None = None) -> None:
         command = import_module(f'.{module}', __package__)
         command.main(argv[1:], f'{_program()} {argv[0]}')
         return
-    parser, valued = _parser()
-    own, target = _split(argv, valued)
+    parser, valued = options_parser(_program())
+    own, target = split(argv, valued)
     options = parser.parse_args(own)
     if not target:
         parser.error('no script given: script.py or -m module')
     if target == ['-m']:
         parser.error('-m needs the name of a module')
 
+    settle(parser, options)
+    install()
+    if not _preview.asked():
+        try:
+            _start_processes()
+        except (TypeError, ValueError) as error:
+            parser.error(str(error))
+    with to_its_plan() if _preview.asked() == _preview.PLAN else contextlib.nullcontext():
+        if target[0] == '-m':
+            _runner.run_module(target[1], target[2:])
+        else:
+            _runner.run_script(target[0], target[1:])
+
+
+def settle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Have every engine of this process and of its children do as the options say.
+
+    Args:
+        parser: The parser that has read them, which is told what is wrong.
+        options: The options.
+    """
     where, spec = '--quirks', options.quirks
     if spec is None:
         where, spec = quirks.ENV, os.environ.get(quirks.ENV, 'none')
@@ -57,26 +78,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             _options.resume_from(options.resume)
         if options.report is not None:
             _options.report_to(options.report)
+        _preview_as(options)
     except ValueError as error:
         parser.error(str(error))
     if options.loop is not None:
         _options.run_in(options.loop)
-
-    try:
-        _preview_as(options)
-    except ValueError as error:
-        parser.error(str(error))
-    install()
-    if not _preview.asked():
-        try:
-            _start_processes()
-        except (TypeError, ValueError) as error:
-            parser.error(str(error))
-    with _dry_run() if _preview.asked() == _preview.PLAN else contextlib.nullcontext():
-        if target[0] == '-m':
-            _runner.run_module(target[1], target[2:])
-        else:
-            _runner.run_script(target[0], target[1:])
 
 
 def _preview_as(options: argparse.Namespace) -> None:
@@ -89,16 +95,23 @@ def _preview_as(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _dry_run() -> Iterator[None]:
-    """Have a script that never comes to a launch end with what was found until then."""
+def to_its_plan() -> Iterator[None]:
+    """Have a script that never comes to a launch end with what was found until then.
+
+    Raises:
+        SystemExit: It ended by itself.
+    """
+    _preview.shown = False
     try:
         yield
     finally:
-        shown = sys.modules.get(f'{__package__}._preflight')
-        if shown is not None and shown.pending:
-            shown.report()
-    print('dry run: the script ended without engine.launch(), so there is nothing to show')
-    sys.exit(1)
+        noted = sys.modules.get(f'{__package__}._preflight')
+        if noted is not None and noted.pending:
+            noted.report()
+    # IPython does not let a SystemExit through.
+    if not _preview.shown:
+        print('dry run: the script ended without engine.launch(), so there is nothing to show')
+        sys.exit(1)
 
 
 def _start_processes() -> None:
@@ -114,9 +127,12 @@ def _program() -> str:
     return 'nncore-compat' if by_name else 'python -m nncore_compat'
 
 
-def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
-    """The parser of our own options, and those of them that are followed by a value."""
-    prog = _program()
+def options_parser(prog: str) -> tuple[argparse.ArgumentParser, set[str]]:
+    """Return the parser of our own options, and those of them that are followed by a value.
+
+    Args:
+        prog: What the command is called.
+    """
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f'{prog} [options] (script.py | -m module) [args ...]',
@@ -182,8 +198,13 @@ def _table() -> str:
     return '\n'.join(lines)
 
 
-def _split(argv: Sequence[str], valued: set[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Cut where our options end: argparse would go on to read the script's."""
+def split(argv: Sequence[str], valued: set[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Cut where our options end: argparse would go on to read the script's.
+
+    Args:
+        argv: The command line without the program's name.
+        valued: The options that are followed by a value.
+    """
     index = 0
     while index < len(argv) and argv[index].startswith('-') and argv[index] != '-m':
         index += 2 if argv[index] in valued else 1

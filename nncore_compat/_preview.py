@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 ENV = 'NNCORE_COMPAT_PREVIEW'
@@ -71,5 +73,21 @@ def check_figure(file: str | os.PathLike[str], where: str) -> None:
 
 
 def at_prompt() -> bool:
-    """Tell whether there is a prompt to come back to, as in a notebook."""
-    return hasattr(sys, 'ps1')
+    """Tell whether a launch goes back to a prompt, as in a notebook."""
+    return hasattr(sys, 'ps1') and not _in_script
+
+
+@contextlib.contextmanager
+def in_script() -> Iterator[None]:
+    """Have launches end the script that runs meanwhile, though there is a prompt after it."""
+    global _in_script
+    _in_script = True
+    try:
+        yield
+    finally:
+        _in_script = False
+
+
+_in_script = False
+# Whether a launch of this process has shown its plan.
+shown = False

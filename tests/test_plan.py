@@ -178,8 +178,8 @@ def all_quirks(monkeypatch, tmp_path):
 
 
 def test_rates_are_those_of_nncores_training_bit_for_bit(cases, real):
-    for engine, rates in zip(cases['schedules'](), real['rates'], strict=True):
-        assert engine.plan().rates.values == rates
+    for one, rates in zip(cases['schedules'](), real['rates'], strict=True):
+        assert one.plan().rates.values == rates
     assert len(real['rates']) == 13 and {len(rates) for rates in real['rates']} == {84}
     assert {len(values) for values in real['rates'][3]} == {1, 2}
 

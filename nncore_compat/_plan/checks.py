@@ -106,9 +106,8 @@ def of_rates(course: Course) -> Iterator[Problem]:
             bad = isinstance(value, complex) or not (math.isfinite(value) and value >= 0)
             if bad and stage not in told_of:
                 told_of.add(stage)
-                yield _warning(
-                    f'stages[{stage}]: the learning rate is {value:.6g} in iteration {iteration + 1}'
-                )
+                where = f'in iteration {iteration + 1}'
+                yield _warning(f'stages[{stage}]: the learning rate is {value:.6g} {where}')
 
 
 def of_hooks(engine: Engine, validates: bool, batches: int, metrics: set[str]) -> Iterator[Problem]:

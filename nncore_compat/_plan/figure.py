@@ -45,7 +45,15 @@ def draw(plan: Plan, file: str | os.PathLike[str] | None) -> Any:
     # Not pyplot, which would choose a window system and keep every figure.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4), layout='constrained')
+    class Shown(Figure):
+        """A figure that a notebook shows without pyplot as well."""
+
+        def _repr_png_(self) -> bytes:
+            data = io.BytesIO()
+            self.savefig(data, dpi=100)
+            return data.getvalue()
+
+    figure = Shown(figsize=(9, 4), layout='constrained')
     _draw(plan, figure.subplots())
     if file is not None:
         _write(figure, os.path.expanduser(os.fspath(file)))

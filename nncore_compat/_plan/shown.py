@@ -45,6 +45,7 @@ def show(engine: Engine, eval: bool | str, resume: Any) -> None:
         width = min(100, max(60, shutil.get_terminal_size().columns))
         text = made.text(width) if whole else problems(made.problems, width)
         _print(f'{text}{drawn}\n\nThis was a dry run: nothing was trained.')
+    _preview.shown = True
     if not _preview.at_prompt():
         raise SystemExit(0 if made.ok else 1)
     if not made.ok:
