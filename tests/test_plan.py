@@ -3,6 +3,8 @@
 import copy
 import os
 import random
+import subprocess
+import sys
 import textwrap
 
 import numpy as np
@@ -10,11 +12,13 @@ import oracle
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from paths import ROOT, TESTS, python_path
 from PIL import Image
 from tiny import Net, Points, engine, stage
 from torch.utils.data import DataLoader
 
 import nncore_compat
+import nncore_compat.__main__
 from nncore_compat import CheckpointHook, Engine, Hook, OptimizerHook, _preview, quirks
 from nncore_compat._plan import course
 
@@ -579,3 +583,103 @@ def test_who_may_change_the_rates(tmp_path):
     plan = engine(tmp_path, cls=Frozen, hooks=hooks).plan()
     assert plan.changers == ['Frozen.train_iter', 'Watch', 'ClosureHook']
     assert 'may set other rates: Frozen.train_iter, Watch, ClosureHook' in str(plan)
+
+
+SCRIPT = """
+import sys
+from nncore.engine import CheckpointHook, Engine, Hook
+from tiny import Net, Points
+from torch.utils.data import DataLoader
+
+class Mine(Hook):
+    def before_launch(self, engine):
+        raise AssertionError('launched')
+
+class Untouchable(DataLoader):
+    def __iter__(self):
+        raise AssertionError('nobody is to iterate this')
+
+hooks, stages, loaders = [Mine()], [STAGE], Untouchable(Points(40), 4, num_workers=2, shuffle=True)
+if 'bad' in sys.argv:
+    hooks += ['NoHook', CheckpointHook(save_best='acc'), CheckpointHook(out='script.py')]
+    stages = [dict(STAGE, epochs=0), dict(STAGE, optimizer='SDG', lr_schedule=dict(type='it')), 7]
+print('begun')
+if 'early' in sys.argv:
+    sys.exit()
+model = 'NoModel' if 'model' in sys.argv else Net()
+engine = Engine(model, loaders, stages=stages, hooks=hooks, amp='bad' in sys.argv and 'fp8',
+                work_dir='out')
+engine.launch()
+print('went on')
+""".replace('STAGE', repr(stage(epochs=2)))
+
+
+def dry_run(folder, *options, args=()):
+    (folder / 'script.py').write_text(SCRIPT)
+    env = {'PYTHONPATH': python_path(ROOT, TESTS), 'OMP_NUM_THREADS': '1', 'COLUMNS': '80'}
+    return subprocess.run(
+        [sys.executable, '-m', 'nncore_compat', *options, 'script.py', *args],
+        cwd=folder,
+        env={**env, 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONIOENCODING': 'ascii'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_dry_run(tmp_path):
+    """Of two processes, neither is started; a terminal without blocks gets other characters."""
+    options = ['--devices', '2', '--accelerator', 'cpu', '--quirks', 'all', '--plot-lr', 'lr.pdf']
+    run = dry_run(tmp_path, *options)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count('begun') == 1 and 'went on' not in run.stdout
+    lines = [line.split() for line in run.stdout.splitlines()]
+    assert ['device', 'cpu,', 'ReplicatedStrategy,', '2', 'processes'] in lines
+    assert ['train', '40', '4', '5', '2', '10'] in lines
+    assert ['0.1', '|' + '#' * 68] in lines and [
+        'stage',
+        '1',
+        'ends',
+        '2',
+        '5/5',
+        '10',
+        '0.1',
+    ] in lines
+    assert 'may set other rates: Mine' in run.stdout
+    assert run.stdout.endswith('lr.pdf\n\nThis was a dry run: nothing was trained.\n')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['lr.pdf', 'script.py']
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path):
+    run = dry_run(tmp_path, '--dry-run', '--strategy', 'dpp', args=['bad'])
+    assert run.returncode == 1 and 'Traceback' not in run.stderr
+    for words in (
+        'stages[0].epochs must be at least 1',
+        "unknown optimizer 'SDG'",
+        'stages[1].lr_schedule.policy is missing',
+        'stages[2] must be a dict',
+        "unknown hook 'NoHook'",
+        'hooks[3] replaces hooks[2]',
+        "'fp8'",
+        "strategy='dpp'",
+        'cannot be made, as',
+    ):
+        assert words in ' '.join(run.stdout.split()), run.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ['script.py']
+
+
+def test_a_dry_run_that_comes_to_no_launch(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_preview, 'shown', True)
+    with pytest.raises(SystemExit) as ended, nncore_compat.__main__.to_its_plan():
+        pass
+    assert ended.value.code == 1 and 'without engine.launch()' in capsys.readouterr().out
+    monkeypatch.setenv(_preview.ENV, _preview.PLAN)
+    with pytest.raises(SystemExit), nncore_compat.__main__.to_its_plan():
+        engine(tmp_path, model='NoModel', hooks=['NoHook'])
+    found = capsys.readouterr().out
+    assert "unknown model 'NoModel'" in found and "unknown hook 'NoHook'" in found
+    # What was found is told too if the script fails before its launch.
+    with pytest.raises(KeyError), nncore_compat.__main__.to_its_plan():
+        raise engine(tmp_path, hooks=['NoHook']) and KeyError
+    assert "unknown hook 'NoHook'" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
