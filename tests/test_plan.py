@@ -105,8 +105,8 @@ def shared():
     cosine = dict(type='iter', policy='cosine')
     stages = [
         dict(epochs=2, optimizer=optimizer, lr_schedule=cosine),
-        dict(epochs=2, optimizer=optimizer, warmup=WARMUPS[3]),
         dict(epochs=1, optimizer=optimizer),
+        dict(epochs=2, optimizer=optimizer, warmup=WARMUPS[3]),
     ]
     return E.Engine(model, loaders(), stages=stages, work_dir='out', logger='shared')
 
@@ -239,7 +239,8 @@ TWO = [
     stage(
         epochs=3,
         lr_schedule=dict(type='epoch', policy='exp', gamma=0.5),
-        warmup=dict(type='iter', policy='linear', steps=5),
+        # Over in the middle of an epoch whose schedule is not heard.
+        warmup=dict(type='iter', policy='linear', steps=4),
         validation=dict(interval=2),
     ),
     stage(epochs=2, lr_schedule=dict(type='iter', policy='poly'), validation=dict(interval=1)),
@@ -273,6 +274,18 @@ def test_the_rest_of_an_interrupted_run(tmp_path, spec):
         # A checkpoint is saved before the validation of its epoch.
         exact = spec == 'none'
         assert late == [n for n in watch.epochs if (n * 3 >= done if exact else n * 3 > begun)]
+
+
+def test_a_file_that_was_saved_after_its_validation(tmp_path):
+    quirks.enable('none')
+    watch = Watch()
+    saving = CheckpointHook(save_best='acc')
+    engine(tmp_path, stages=TWO, hooks=[watch, saving]).launch()
+    best = tmp_path / 'best_acc.pth'
+    saved = torch.load(best, weights_only=False)['meta']['epoch']
+    plan = engine(tmp_path, stages=TWO).plan(resume=str(best))
+    assert [n for one in plan.stages for n in one.validated] == [n for n in (2, 4, 5) if n > saved]
+    assert saved in watch.epochs[:-1] and plan.rates.values == watch.rates[saved * 3 :]
 
 
 def test_planning_a_resumed_engine(tmp_path):
