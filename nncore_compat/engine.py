@@ -26,10 +26,11 @@ from . import (
     _loaders,
     _nncore,
     _phases,
+    _preflight,
+    _preview,
     _report,
     _resume,
     _stages,
-    _timeline,
     quirks,
 )
 from ._batches import batches
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
     from ._lightning.run import Run
     from ._lightning.timeline import Timeline
+    from ._plan.plan import Plan
     from .configs import AnyHook, AnyLoader, AnyStage
 
 DEFAULT_HOOKS = [
@@ -192,6 +194,11 @@ class Engine(State):
         time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
         self.work_dir = work_dir or os.path.join('work_dirs', time_str)
         self._named_work_dir = bool(work_dir)
+        if _preview.asked() == _preview.PLAN:
+            model, data_loaders, stages, hooks, buffer_size, amp, trainer = _preflight.usable(
+                model, data_loaders, stages, hooks, buffer_size, seed, amp, trainer, **kwargs
+            )
+            kwargs = {}
         self.model = build_model(model, **kwargs)
         self.stages = _stages.resolve(stages)
         self.amp_cfg = _amp.parse(amp)
@@ -222,7 +229,8 @@ class Engine(State):
         self._log_file = os.path.join(str(self.work_dir), time_str + '.log')
         # A script that evaluates sets up its logger without a file, and gives no work_dir, to
         # leave nothing behind.
-        self.logger = get_logger(logger, log_file=self._log_file, late=work_dir is not None)
+        log_file = None if _preview.asked() else self._log_file
+        self.logger = get_logger(logger, log_file=log_file, late=work_dir is not None)
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):
@@ -581,10 +589,15 @@ class Engine(State):
             >>> engine = Engine(model, loaders, stages=stages, work_dir='runs/first')
             >>> engine.launch(resume='auto')
         """
-        if _timeline.asked():
+        if _preview.asked() == _preview.TIMELINE:
             if is_main_process():
                 print(self.timeline())
             raise SystemExit(0)
+        if _preview.asked() == _preview.PLAN:
+            from ._plan.shown import show
+
+            show(self, eval, resume)
+            return None
         self._resume_from = _auto_resume.choose(self, eval, resume)
         self._kwargs = kwargs
         if self._run.used:
@@ -671,6 +684,26 @@ class Engine(State):
         from ._lightning.timeline import timeline
 
         return timeline(self)
+
+    def plan(
+        self,
+        eval: bool | str = False,
+        *,
+        resume: dict | str | os.PathLike[str] | None = None,
+    ) -> Plan:
+        """Return what a launch would do, checked as far as it can be; printed, a page of text.
+
+        It says how many batches, iterations and steps there are, what the learning rates will be,
+        which epochs are validated and saved, who is called when, and what is wrong. Nothing is
+        trained, written or changed, and no loader is iterated.
+
+        Args:
+            eval: As for ``launch``.
+            resume: As for ``launch``. ``--resume`` of the command line goes over it.
+        """
+        from ._plan.plan import plan
+
+        return plan(self, eval=eval, resume=resume)
 
     def _call_hook(self, name: str) -> None:
         self._dispatch.call(self.hooks.values(), name, self)
