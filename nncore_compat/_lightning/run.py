@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _amp, _phases, _remember
+from .. import _amp, _display, _phases, _remember
 from .._signals import StopRequests
 from . import (
     checkpoint_io,
@@ -17,6 +17,7 @@ from . import (
     lean,
     private,
     processes,
+    progress,
     reentry,
     settings,
     sharded,
@@ -32,6 +33,8 @@ from .private import Interrupted, count_steps
 from .silence import silenced
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
     from ..engine import Engine
 
 
@@ -52,11 +55,18 @@ class Run:
     def __init__(self, engine: Engine, given: dict[str, Any] | None = None) -> None:
         self.engine = engine
         self.settings = settings.collect(given)
+        _display.check()
         self.stop_requests = StopRequests()
         self.fitting = False
         self.used = False
         self._calling = False
         self.testing_through_lightning = False
+        # What shows the progress, and whose bar that is; the live one, if it is that.
+        self.shown: _display.Plain | None = None
+        self.shown_by: Callback | None = None
+        self.display: _display.Live | None = None
+        # Whether the Trainer is one of the user's.
+        self.is_guest = False
         # OptimizerHook's, for the step that is being taken.
         self.look: Callable[[], None] = _nothing
         with silenced():
@@ -125,6 +135,7 @@ class Run:
             self.stop_requests.begin(engine)
             with silenced():
                 self.arrangement.begin()
+            progress.follow(self)
             while True:
                 if self.binding:
                     _phases.give_optimizer(engine)
@@ -138,6 +149,7 @@ class Run:
             checkpoint_io.finish(self.trainer.strategy)
         finally:
             self.fitting = False
+            progress.leave(self)
             # A device that has failed says so once more.
             with contextlib.suppress(RuntimeError):
                 _remember.finish(engine.buffer)
@@ -161,9 +173,11 @@ class Run:
         """Have test epochs run by the Trainer."""
         self.testing_through_lightning = True
         try:
+            progress.follow(self)
             yield
         finally:
             self.testing_through_lightning = False
+            progress.leave(self)
 
     def averages_gradients(self) -> bool:
         """Tell whether the strategy averages gradients over processes, in backward."""
