@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -287,28 +288,24 @@ class _Unseen:
 
 
 class _Pace:
-    """How long one of many takes, lately."""
+    """How long one of many takes, over the last few drawings."""
 
     def __init__(self) -> None:
         self._seconds: float | None = None
-        self._last: tuple[float, int] | None = None
+        self._notes: deque[tuple[float, int]] = deque(maxlen=20)
 
     def note(self, now: float, done: int) -> None:
         """Take note of how many are done."""
-        if self._last is None:
-            self._last = now, done
+        if self._notes and done <= self._notes[-1][1]:
             return
-        before, known = self._last
-        if done <= known:
-            return
-        seconds = (now - before) / (done - known)
-        old = self._seconds
-        self._seconds = seconds if old is None else 0.9 * old + 0.1 * seconds
-        self._last = now, done
+        self._notes.append((now, done))
+        (first, before), (last, after) = self._notes[0], self._notes[-1]
+        if after > before:
+            self._seconds = (last - first) / (after - before)
 
     def pause(self) -> None:
         """Do not count the time until the next note."""
-        self._last = None
+        self._notes.clear()
 
     def text(self) -> list[str]:
         """Return what there is to say."""

@@ -164,6 +164,8 @@ class Footer(Watch):
             if begun is not None and monotonic() - begun > PATIENCE:
                 self._put('\n')
                 self._unfinished = None
+            if not self._lines:
+                self.make_way()
             self._draw()
 
     def pass_on(self, stream: Any, write: Write, text: str) -> int:
@@ -196,7 +198,7 @@ class Footer(Watch):
 
     def _draw(self) -> None:
         # With another size they would be cut into more lines than can be cleared.
-        fits = self._lines and self.size() == self._made_for
+        fits = self._lines and _watches[-1] is self and self.size() == self._made_for
         if not fits or self._unfinished is not None or self._forked or not self._in_foreground():
             return
         self._shown = True
