@@ -83,7 +83,7 @@ def tqdm_style(stream: io.TextIOWrapper) -> Style:
     def words(line: Line, title: int, count: int, details: Sequence[str]) -> tuple[str, str]:
         share = '' if line.total is None else f'{line.share:4.0%}'
         after = f'{line.numbers:>{count}}' + (f' [{", ".join(details)}]' if details else '')
-        return f'{line.title + ":":<{title + 1}}{share}|', f'| {after}'
+        return f'{line.title + ":":<{title + 1}} {share}|', f'| {after}'
 
     try:
         '█▏'.encode(stream.encoding)

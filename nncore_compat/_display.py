@@ -202,7 +202,7 @@ class _Training:
             # A hook may have resumed just now.
             self._first = engine.start_iter
         self._pace.note(now, engine.iter)
-        self._note_loss(newest(engine.buffer, 'loss'))
+        self._note_loss()
 
     def pause(self) -> None:
         """Do not count the time until the next iteration."""
@@ -228,17 +228,18 @@ class _Training:
         title = f'Epoch {engine._running_epoch + 1}/{engine.max_epochs}'
         return Line(title, done, length(engine.data_loaders['train']), details)
 
-    def _note_loss(self, value: Any) -> None:
+    def _note_loss(self) -> None:
+        engine = self._engine
+        near = _number(getattr(engine, 'losses', {}).get('loss'))
+        if near is not None:
+            self._loss = near
+            return
         # On an accelerator it is known when the log has been written, or someone has asked.
         if self._awaited is not None and self._awaited.has_come:
             self._loss, self._awaited = _number(self._awaited.get()), None
-        if isinstance(value, Later):
-            if not value.has_come:
-                self._awaited = value
-                return
-            value = value.get()
-        if value is not None:
-            self._loss = _number(value)
+        value = newest(engine.buffer, 'loss')
+        if isinstance(value, Later) and not value.has_come:
+            self._awaited = value
 
 
 class _LiveTask:

@@ -29,13 +29,17 @@ class Screen:
         self._stream = pyte.ByteStream(self._emulator)
         self._lock = threading.Lock()
         self._marks = itertools.count()
-        self.resize(columns, lines)
+        self._set_size(columns, lines)
         self._plugged = True
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def resize(self, columns, lines):
         """Make it wider or narrower, which takes nothing away from what is there."""
+        self.lines()
+        self._set_size(columns, lines)
+
+    def _set_size(self, columns, lines):
         size = struct.pack('HHHH', lines, columns, 0, 0)
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, size)
         with self._lock:
