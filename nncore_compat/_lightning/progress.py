@@ -63,7 +63,7 @@ class _Beside(_display.Silent):
     """Leaves it to a bar of Lightning's, and keeps log lines from going through it."""
 
     def __init__(self, bar: ProgressBar) -> None:
-        self._watch = _BesideTqdm(bar) if isinstance(bar, TQDMProgressBar) else _BesideRich()
+        self._watch = _BesideTqdm(bar) if isinstance(bar, TQDMProgressBar) else _BesideRich(bar)
 
     def open(self) -> None:
         super().open()
@@ -107,14 +107,36 @@ class _BesideTqdm(Watch):
 
 
 class _BesideRich(Watch):
-    """Has rich, which puts something in the place of the streams, get what goes past that."""
+    """Has rich print what goes past what it has put in the place of the streams."""
+
+    def __init__(self, callback: Any) -> None:
+        super().__init__()
+        self._callback = callback
+        self._begun = ''
 
     def pass_on(self, stream: Any, write: Callable[[str], int], text: str) -> int:
-        if not _from('rich'):
-            for proxy in (sys.stdout, sys.stderr):
-                if getattr(proxy, 'rich_proxied_file', None) is stream:
-                    return proxy.write(text)
-        return super().pass_on(stream, write, text)
+        if _from('rich'):
+            return write(text)
+        progress = self._callback.progress
+        if progress is None or not progress.live.is_started:
+            begun, self._begun = self._begun, ''
+            super().pass_on(stream, write, begun + text)
+            return len(text)
+        *lines, self._begun = (self._begun + text).split('\n')
+        for line in lines:
+            # The terminal may cut it, but rich is not to.
+            progress.console.print(_text(line), soft_wrap=True)
+        return len(text)
+
+    def close(self) -> None:
+        super().close()
+        print(self._begun, end='')
+
+
+def _text(line: str) -> Any:
+    from rich.text import Text
+
+    return Text.from_ansi(line)
 
 
 def _from(package: str) -> bool:

@@ -1,10 +1,8 @@
 """The live bar in whole runs, as an emulator shows it, and all that is the same without it."""
 
-import copy
 import io
 import json
 import logging
-import os
 import random
 import re
 import sys
@@ -13,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from far import Factories, Far, OnDevice
-from progress.screen import Screen
 from tiny import Net, Points, engine, stage
 from torch import nn
 from torch.utils.data import DataLoader
 
 from nncore_compat import EvalHook, Hook, _device_values, _display, _terminal
+from progress.screen import Screen
 
 VALIDATED = {'validation': {'interval': 1}}
 TIMES = [
@@ -184,3 +182,208 @@ def test_a_run_on_a_terminal(tmp_path, monkeypatch, plain, style):
                 share = f'{round(100 * eval(numbers))}%'
                 words = re.fullmatch(r'(.*?): (\d+%)\|[█▏▎▍▌▋▊▉ ]+\| (\d+/\d+) \[(.*)\]', line)
                 assert words.groups() == (title, share, numbers, details), moment
+
+
+class Journeys(Hook):
+    """Notes what comes from the device in each iteration, and what the screen shows."""
+
+    def __init__(self, screen):
+        super().__init__()
+        self.screen, self.counts, self.losses = screen, [], []
+
+    def before_train_iter(self, engine):
+        if engine.iter:
+            self.counts.append(Far.journeys.total())
+            found = re.search(r'loss ([\d.]+)', ' '.join(self.screen.lines()[-1:]))
+            self.losses.append(found and found[1])
+        Far.journeys.clear()
+
+
+class Remote(OnDevice, nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = nn.Linear(2, 2)
+        self.go()
+
+    def forward(self, data, mode, **kwargs):
+        loss = self.fc(Far(data['x'])).square().mean()
+        return {'loss': loss, '_avg_factor': len(data['y'])}
+
+
+def test_values_on_an_accelerator_stay_there(tmp_path, monkeypatch):
+    """A bar that is drawn in every iteration waits for none; it shows what the log has brought."""
+    monkeypatch.setattr(_device_values, 'KINDS', (*_device_values.KINDS, Far))
+    screen, seen = Screen(200), {}
+    for progress in ('plain', 'rich'):
+        screen.take_over(monkeypatch)
+        monkeypatch.setenv('NNCORE_COMPAT_PROGRESS', progress)
+        seen[progress] = Journeys(screen)
+        one = engine(
+            tmp_path / progress,
+            Remote(),
+            data_loaders={'train': DataLoader(Points(20), 2)},
+            hooks=[{'type': 'EventWriterHook', 'interval': 4}, seen[progress]],
+        )
+        with Factories():
+            one.launch()
+    assert seen['rich'].counts == seen['plain'].counts
+    assert sum(seen['rich'].counts) == 2
+    # One loss until the end of the window, and another until the end of the next.
+    losses = seen['rich'].losses
+    assert losses[:3] == [None] * 3 and len(set(losses[3:7])) == 1 and losses[3] is not None
+    assert losses[7] not in (None, losses[3])
+
+
+@pytest.mark.parametrize(
+    'error', [RuntimeError('failed'), KeyboardInterrupt(), SystemExit(3)], ids=repr
+)
+def test_a_run_that_ends_early_leaves_a_clean_screen(tmp_path, monkeypatch, error):
+    class Fails(Hook):
+        def before_val_iter(self, engine):
+            raise error
+
+    screen = Screen(200)
+    screen.take_over(monkeypatch)
+    with pytest.raises(type(error)):
+        engine(tmp_path, stages=stage(**VALIDATED), hooks=[Fails()]).launch()
+    print('after')
+    lines = screen.lines()
+    assert lines[-2].endswith('Validating...') and lines[-1] == 'after'
+    assert vars(sys.stdout).get('write') is None
+    # The next engine has its own, outside a launch too.
+    looks = Speaks(screen)
+    one = engine(tmp_path / 'next', Watched(looks))
+    one.test_epoch('val')
+    assert looks.seen['test 1'][0].startswith('Testing') and screen.lines() == lines
+
+
+def test_an_engine_within_another(tmp_path, monkeypatch):
+    screen = Screen(200)
+    screen.take_over(monkeypatch)
+    inner = Speaks(screen)
+
+    class Launches(Hook):
+        def after_train_iter(self, one):
+            if one.iter == 1:
+                engine(tmp_path / 'in', stages=stage(epochs=7), hooks=[inner]).launch()
+
+    outer = Speaks(screen)
+    engine(tmp_path, stages=stage(epochs=3), hooks=[outer, Launches()]).launch()
+    assert [line.split(' ━')[0] for line in inner.seen['train 2']] == ['Epoch 1/7']
+    assert [line.split(' ━')[0] for line in outer.seen['train 2']] == ['Epoch 1/3']
+    assert not any('━' in line for line in screen.lines())
+
+
+class Prints(Points):
+    def __getitem__(self, index):
+        print('sample', index)
+        return super().__getitem__(index)
+
+
+def test_workers_that_write(tmp_path, monkeypatch):
+    screen = Screen(200)
+    screen.take_over(monkeypatch)
+    loader = DataLoader(Prints(), 2, num_workers=1, multiprocessing_context='fork')
+    engine(tmp_path, data_loaders={'train': loader}).launch()
+    samples = [line for line in screen.lines() if 'sample' in line]
+    assert samples == [f'sample {index}' for index in range(10)]
+
+
+@pytest.mark.parametrize('name', ['TQDMProgressBar', 'RichProgressBar'])
+def test_a_bar_of_lightning(tmp_path, monkeypatch, name):
+    """It is the only one, and log lines do not go through it."""
+    screen = Screen(250)
+    screen.take_over(monkeypatch)
+    monkeypatch.setenv('COLUMNS', '250')
+    seen = []
+
+    class Looks(Hook):
+        def before_val_iter(self, engine):
+            seen.append(screen.lines())
+
+    hooks = [{'type': 'EventWriterHook', 'interval': 1}, 'PreciseBNHook', Speaks(), Looks(), name]
+    stages = stage(epochs=2, **VALIDATED)
+    engine(tmp_path, Watched(Speaks()), stages, hooks=hooks).launch()
+    lines = screen.lines()
+    (log,) = tmp_path.glob('*.log')
+    written = log.read_text().splitlines()
+    told = ('printed 4', 'begun, ended', 'logged early')
+    assert [line for line in lines if line.startswith('[20')] == written
+    assert [line for line in lines if line in told] == list(told)
+    others = [line for line in lines if line not in (*written, *told)]
+    assert len(others) == 1 and re.match(r'Epoch 1(/1)?:? .* 3/3', others[0])
+    assert any('Validati' in line for lines in seen for line in lines)
+    assert not any('[>' in line or 'Precise BN ' in line for lines in seen for line in lines)
+
+
+def test_a_bar_that_comes_while_training_runs(tmp_path, monkeypatch):
+    screen = Screen(250)
+    screen.take_over(monkeypatch)
+    seen = {}
+
+    class Comes(Hook):
+        def before_train_iter(self, engine):
+            seen[engine.iter] = ' '.join(screen.lines()[-1:])
+
+        def after_train_epoch(self, engine):
+            if engine.epoch == 0:
+                engine.register_hook('TQDMProgressBar')
+
+    engine(tmp_path, stages=stage(epochs=2), hooks=[Comes()]).launch()
+    assert 'Epoch 1/2 ━' in seen[2] and 'Epoch 1:' in seen[5] and '━' not in seen[5]
+
+
+def test_who_shows_nothing_live(tmp_path, monkeypatch):
+    """Each leaves exactly nncore's bars; the settings of a Trainer count too."""
+    calls = []
+    monkeypatch.setattr(_display, 'Footer', lambda stream: calls.append(stream))
+
+    def bars(trainer=None, **env):
+        screen = Screen(200)
+        screen.take_over(monkeypatch)
+        with monkeypatch.context() as patch:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            one = engine(tmp_path, stages=stage(**VALIDATED), trainer=trainer)
+            one.launch()
+        assert any('] 2/2, ' in line for line in screen.lines())
+
+    bars(NNCORE_COMPAT_PROGRESS='plain')
+    bars(CI='true')
+    bars(TERM='dumb')
+    bars(NNCORE_COMPAT_PROGRESS='rich', TERM='dumb')
+    bars({'enable_progress_bar': False})
+    monkeypatch.setattr('nncore_compat._lightning.progress.is_main_process', lambda: False)
+    bars()
+    assert calls == []
+
+
+def test_whom_it_is_drawn_with(monkeypatch):
+    screen = Screen()
+    screen.take_over(monkeypatch)
+    styles = []
+    for name in ('rich', 'tqdm'):
+        monkeypatch.setitem(
+            _display._bar_styles.STYLES, name, lambda stream, name=name: styles.append(name)
+        )
+    _display.live()
+    monkeypatch.setenv('NNCORE_COMPAT_PROGRESS', 'tqdm')
+    monkeypatch.setenv('CI', 'true')
+    _display.live()
+    monkeypatch.setattr(_display._bar_styles, 'find_spec', lambda name: None)
+    monkeypatch.setenv('NNCORE_COMPAT_PROGRESS', 'auto')
+    monkeypatch.delenv('CI')
+    _display.live()
+    assert styles == ['rich', 'tqdm', 'tqdm']
+
+
+def test_what_cannot_be_drawn_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv('NNCORE_COMPAT_PROGRESS', 'fancy')
+    with pytest.raises(ValueError, match="must be one of auto, rich, tqdm, plain, but is 'fancy'"):
+        engine(tmp_path)
+    monkeypatch.setenv('NNCORE_COMPAT_PROGRESS', 'rich')
+    monkeypatch.setattr(_display._bar_styles, 'find_spec', lambda name: None)
+    with pytest.raises(ValueError, match='rich is not installed.*pip install rich'):
+        engine(tmp_path)
+    assert list(tmp_path.iterdir()) == []
