@@ -299,6 +299,11 @@ def test_a_bar_of_lightning(tmp_path, monkeypatch, name):
     seen = []
 
     class Looks(Hook):
+        def before_train_iter(self, engine):
+            if engine.iter == 4:
+                print('text')
+                assert 'Epoch 1' in screen.lines()[-1]
+
         def before_val_iter(self, engine):
             seen.append(screen.lines())
 
@@ -308,7 +313,7 @@ def test_a_bar_of_lightning(tmp_path, monkeypatch, name):
     lines = screen.lines()
     (log,) = tmp_path.glob('*.log')
     written = log.read_text().splitlines()
-    told = ('printed 4', 'begun, ended', 'logged early')
+    told = ('printed 4', 'begun, ended', 'text', 'logged early')
     assert [line for line in lines if line.startswith('[20')] == written
     assert [line for line in lines if line in told] == list(told)
     others = [line for line in lines if line not in (*written, *told)]
@@ -324,7 +329,8 @@ def test_a_bar_that_comes_while_training_runs(tmp_path, monkeypatch):
 
     class Comes(Hook):
         def before_train_iter(self, engine):
-            seen[engine.iter] = ' '.join(screen.lines()[-1:])
+            print('text')
+            seen[engine.iter] = screen.lines()[-1]
 
         def after_train_epoch(self, engine):
             if engine.epoch == 0:
