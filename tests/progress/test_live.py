@@ -3,14 +3,17 @@
 import io
 import json
 import logging
+import os
 import random
 import re
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 from far import Factories, Far, OnDevice
+from paths import ROOT, python_path
 from tiny import Net, Points, engine, stage
 from torch import nn
 from torch.utils.data import DataLoader
@@ -393,3 +396,17 @@ def test_what_cannot_be_drawn_is_refused_at_once(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='rich is not installed.*pip install rich'):
         engine(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_option_reaches_the_script_and_its_children(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text("import os; os.system('echo $NNCORE_COMPAT_PROGRESS')")
+
+    def main(*options):
+        command = [sys.executable, '-m', 'nncore_compat', *options, script]
+        env = {**os.environ, 'PYTHONPATH': python_path(ROOT)}
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    assert main('--progress', 'tqdm').stdout == 'tqdm\n'
+    wrong = main('--progress', 'fancy')
+    assert wrong.returncode == 2 and re.search("'fancy' .*auto.*rich.*tqdm.*plain", wrong.stderr)
