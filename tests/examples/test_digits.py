@@ -1,4 +1,4 @@
-"""The examples, run as the README says, and read back by something else."""
+"""digits.py and minimal.py, run as the README says, and read back by something else."""
 
 import json
 import os
@@ -6,13 +6,13 @@ import runpy
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
+from paths import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-EXAMPLES = Path(__file__).resolve().parent.parent / 'examples'
+EXAMPLES = ROOT / 'examples'
 
 # As if nncore were not installed: neither its modules nor its version can be found.
 HIDE_NNCORE = """
