@@ -218,6 +218,7 @@ def test_project(sides, tmp_path):
         if '--eval' in args:
             (found,) = re.findall(r"Evaluation results: {'test': {'accuracy': (\S+)}}", text)
             records = (folders[0] / 'work_dirs/mlp_4e_digits/metrics.json').read_text()
-            assert float(found) == json.loads(records.splitlines()[-1])['accuracy'] > 0.9
+            trained = json.loads(records.splitlines()[-1])['accuracy']
+            assert float(found) == pytest.approx(trained) and trained > 0.9
     made = {path.name for path in folders[1].glob('work_dirs/*')}
     assert made == {'cnn_2s_4e_digits', 'mlp_4e_digits', 'resumed'}
