@@ -6,6 +6,7 @@ from collections.abc import Collection
 from operator import is_
 from typing import Any
 
+from ._clock import HOOKS
 from .hooks.base import Hook, method_for
 
 # The events that come often.
@@ -31,6 +32,9 @@ class Dispatch:
             event: The event.
             engine: What they are called with.
         """
+        if engine._clock is not None:
+            _call_timed(hooks, event, engine)
+            return
         if event not in ITERATION:
             self._hooks, self._found = (), {}
             for hook in tuple(hooks):
@@ -53,6 +57,20 @@ class Dispatch:
                 getattr(hook, name)(engine)
         finally:
             engine._lengths = lengths
+
+
+def _call_timed(hooks: Collection[Any], event: str, engine: Any) -> None:
+    lengths = engine._lengths
+    if event in ITERATION:
+        engine._lengths = {}
+    try:
+        for hook in tuple(hooks):
+            method = getattr(hook, event, None)
+            if method is not None:
+                with engine._clock.during(HOOKS, hook.name):
+                    method(engine)
+    finally:
+        engine._lengths = lengths
 
 
 def _method(hook: Any, event: str) -> str | None:

@@ -12,6 +12,7 @@ ENV = 'NNCORE_COMPAT_TRAINER'
 RESUME = 'NNCORE_COMPAT_RESUME'
 LOOP = 'NNCORE_COMPAT_LOOP'
 LOOPS = ('auto', 'stock')
+REPORT = 'NNCORE_COMPAT_REPORT'
 
 # What to resume from instead of a file: the newest checkpoint that can be read.
 AUTO = 'auto'
@@ -143,6 +144,27 @@ def loop() -> str:
     if name not in LOOPS:
         raise ValueError(f'{LOOP} must be one of {", ".join(LOOPS)}, but is {name!r}')
     return name
+
+
+def report_to(path: str) -> None:
+    """Have what runs in this process and its children reported.
+
+    Args:
+        path: The JSON file.
+
+    Raises:
+        ValueError: It cannot be written there.
+    """
+    # The script may be about to change to another folder.
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
+        raise ValueError(f'--report: expected a file in a folder that exists, but got {path}')
+    os.environ[REPORT] = path
+
+
+def reports_to() -> str | None:
+    """Return the file for the report, if one was asked for."""
+    return os.environ.get(REPORT) or None
 
 
 def _literal(text: str) -> Any:

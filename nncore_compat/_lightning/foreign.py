@@ -53,6 +53,15 @@ def as_callback(hook: Hook | dict[str, Any] | str, **kwargs: Any) -> Callback:
     Raises:
         TypeError: It is no hook.
         ValueError: Its name is unknown, or it would do what is the Trainer's to do.
+
+    Examples:
+        >>> from lightning.pytorch import Trainer
+        >>> class Greet(Hook):
+        ...     def before_train_epoch(self, engine):
+        ...         print('epoch', engine.epoch + 1)
+        >>> trainer = Trainer(max_epochs=3, logger=False, callbacks=[as_callback(Greet())])
+        >>> trainer.callbacks[0]
+        as_callback(Greet())
     """
     if isinstance(hook, (dict, str)):
         hook = build_hook(hook, **kwargs)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .._batches import batches
+from .._clock import Clock
 from .._fetching import fetcher
 
 
@@ -34,10 +35,12 @@ class LoaderView:
 
     Args:
         loader: Returns the loader. It is asked anew for each epoch.
+        clock: What times the batches.
     """
 
-    def __init__(self, loader: Callable[[], Any]) -> None:
+    def __init__(self, loader: Callable[[], Any], clock: Clock | None = None) -> None:
         self._loader = loader
+        self._clock = clock
         self._grad_enabled = torch.is_grad_enabled()
         self._batches: Iterator[Any] = iter(())
         # Called once, before the first batch is asked for.
@@ -66,6 +69,9 @@ class LoaderView:
         """Let go of the batches that an interrupted epoch has left, and of its workers."""
         self._batches = iter(())
 
+    def _begin(self) -> Callable[[], Any]:
+        return fetcher(batches(self._loader()))
+
     def _iterate(self) -> Iterator[Any]:
         if self.empty:
             self.empty = False
@@ -75,7 +81,10 @@ class LoaderView:
             self.before_first = None
         # Lightning validates under no_grad; a dataset is not to notice.
         with torch.set_grad_enabled(self._grad_enabled):
-            fetch = fetcher(batches(self._loader()))
+            begin = self._begin if self._clock is None else self._clock.timed('data', self._begin)
+            fetch = begin()
+        if self._clock is not None:
+            fetch = self._clock.timed('data', fetch)
         while True:
             try:
                 if torch.is_grad_enabled() == self._grad_enabled:

@@ -78,7 +78,7 @@ class StagesModule(LightningModule):
         # Where the Trainer stops, if that is before the last stage does.
         self.max_epochs = NEVER
         self.views = {
-            split: LoaderView(functools.partial(self._loader, split))
+            split: LoaderView(functools.partial(self._loader, split), self.engine._clock)
             for split in ('train', 'val', 'test')
         }
 

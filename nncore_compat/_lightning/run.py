@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _amp, _phases, _remember
+from .. import _amp, _phases, _preview, _remember
+from .._clock import Clock
 from .._signals import StopRequests
 from . import (
     checkpoint_io,
@@ -72,6 +75,8 @@ class Run:
 
     def join(self) -> None:
         """Have all processes of the run there, and the process group, unless they start later."""
+        if _preview.asked() and processes.to_be_started(self.trainer):
+            return
         with silenced():
             processes.start(self.trainer, early=False)
             if self.several and not self.starts_later:
@@ -81,6 +86,11 @@ class Run:
         """Give each process its share of the data, where the script has not done so."""
         if self.several and not self.starts_later:
             self.engine.data_loaders = processes.split(self.engine.data_loaders, self.trainer)
+
+    @property
+    def brings_precision(self) -> bool:
+        """Whether a precision of Lightning's takes the place of the engine's."""
+        return not isinstance(self.precision, EnginePrecision)
 
     @property
     def several(self) -> bool:
@@ -164,6 +174,38 @@ class Run:
             yield
         finally:
             self.testing_through_lightning = False
+
+    def watch(self, clock: Clock) -> dict[str, dict[str, Any]]:
+        """Have a clock time what the Trainer does, and checkpoints noted.
+
+        Args:
+            clock: The clock.
+
+        Returns:
+            The files that were saved, filled in as they are: where in the run, and how long it
+            took.
+        """
+        lean.watch(self.trainer, clock)
+        saved: dict[str, dict[str, Any]] = {}
+        save = clock.timed('checkpoint', self.trainer.save_checkpoint)
+
+        def save_checkpoint(path: Any, *args: Any, **kwargs: Any) -> None:
+            begun = time.perf_counter()
+            save(path, *args, **kwargs)
+            name = os.path.abspath(os.path.expanduser(path))
+            engine = self.engine
+            # The counter moves when all hooks have seen the end of an epoch.
+            epochs = engine.epoch + (engine._moment == 'epoch_end')
+            where = {'epochs_done': epochs, 'iterations_done': engine.iter}
+            saved[name] = {**where, 'seconds': round(time.perf_counter() - begun, 6)}
+
+        self.trainer.save_checkpoint = save_checkpoint  # type: ignore[assignment, method-assign]
+        return saved
+
+    @property
+    def loop_taken(self) -> str:
+        """Which loop over batches has trained: 'lean', or 'stock' and why."""
+        return lean.taken(self.trainer)
 
     def averages_gradients(self) -> bool:
         """Tell whether the strategy averages gradients over processes, in backward."""

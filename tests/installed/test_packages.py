@@ -20,7 +20,7 @@ def test_wheel(wheel):
     assert {'nncore_compat/py.typed', 'nncore_compat/_site/sitecustomize.py'} <= names
     assert wheel.read('nncore-stubs/py.typed') == b'partial\n'
     kinds = {name.rsplit('.')[-1] for name in package_files()}
-    assert kinds == {'py', 'pyi', 'typed'}
+    assert kinds == {'html', 'py', 'pyi', 'typed'}
     described = {name for name in names if '.dist-info/' in name}
     assert names - described == package_files()
     assert {name.partition('.dist-info/')[2] for name in described} == {
