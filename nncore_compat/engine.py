@@ -689,7 +689,7 @@ class Engine(State):
         self,
         eval: bool | str = False,
         *,
-        resume: dict | str | os.PathLike[str] | None = None,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
     ) -> Plan:
         """Return what a launch would do, checked as far as it can be; printed, a page of text.
 
