@@ -15,6 +15,8 @@ from ._alias import install
 # What can stand in a script's place: the module whose `main` does it, and what it does.
 COMMANDS = {
     'convert': ('_convert', 'IN OUT --to nncore|lightning|weights: a checkpoint of another kind'),
+    'plot': ('_plot', 'WORK_DIR ... [-o FILE]: losses, metrics and learning rates of runs'),
+    'summary': ('_summary', 'WORK_DIR ...: stages, epochs, best metrics and checkpoints of runs'),
 }
 
 

@@ -1,7 +1,9 @@
 """Names for classes, in registries that find each other's."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, overload
 
 from ._build import as_list, build_known, build_object, find_known
 
@@ -18,6 +20,9 @@ __all__ = [
 ]
 
 _NOTHING: Any = object()
+
+T = TypeVar('T')
+Names = Sequence[str] | str | None
 
 
 class Registry:
@@ -146,7 +151,15 @@ class Registry:
             raise KeyError(f'{key} is not registered in {self._name}')
         return default
 
-    def register(self, obj: Any = None, name: Any = None, group: Any = None) -> Any:
+    @overload
+    def register(
+        self, obj: None = None, name: Names = None, group: Names = None
+    ) -> Callable[[T], T]: ...
+
+    @overload
+    def register(self, obj: T, name: Names = None, group: Names = None) -> T: ...
+
+    def register(self, obj: Any = None, name: Names = None, group: Names = None) -> Any:
         """Register an object; without one, return a decorator that registers.
 
         Args:

@@ -10,8 +10,8 @@ import socket
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import nn
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from ._lightning.run import Run
     from ._lightning.timeline import Timeline
+    from .configs import AnyHook, AnyLoader, AnyStage
 
 DEFAULT_HOOKS = [
     'TimerHook',
@@ -134,6 +135,33 @@ class Engine(State):
         (3, 9)
     """
 
+    work_dir: str
+    """Where logs and checkpoints go."""
+    model: Any
+    """The model, wrapped if it was given so."""
+    stages: Sequence[dict[str, Any]]
+    """The configs of all stages."""
+    data_loaders: dict[str, Any]
+    """The loaders by split: `train`, `val`, `test`."""
+    data_loader: Any
+    """The loader of the split that runs."""
+    hooks: OrderedDict[str, Any]
+    """The hooks and Lightning callbacks by name, in the order in which they are called."""
+    buffer: Buffer
+    """The latest values of what the model returned and of what hooks added."""
+    losses: dict[str, Any]
+    """The losses of the current iteration, with their graphs: tensors by key."""
+    optimizer: torch.optim.Optimizer
+    """The optimizer of the current stage."""
+    logger: logging.Logger
+    """The logger."""
+    amp_cfg: dict[str, Any]
+    """The arguments of `torch.autocast`."""
+    meta: Any
+    """What was given as `meta`."""
+    debug: bool
+    """Whether outputs and gradients are looked through for Inf and NaN."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in ('train_epoch', 'run_stage'):
@@ -146,16 +174,16 @@ class Engine(State):
 
     def __init__(
         self,
-        model: nn.Module | dict | str,
-        data_loaders: dict | str | Any,
-        stages: list[dict] | dict | None = None,
-        hooks: list | None = None,
+        model: nn.Module | dict[str, Any] | str,
+        data_loaders: Mapping[str, AnyLoader] | AnyLoader,
+        stages: Sequence[AnyStage] | AnyStage | None = None,
+        hooks: Sequence[AnyHook] | AnyHook | None = None,
         buffer_size: int = 100000,
         logger: logging.Logger | str | None = None,
         work_dir: str | None = None,
         seed: int | None = None,
         meta: Any = None,
-        amp: dict | str | bool | None = None,
+        amp: dict[str, Any] | str | bool | None = None,
         debug: bool = False,
         *,
         trainer: dict[str, Any] | None = None,
@@ -178,7 +206,7 @@ class Engine(State):
             for key, loader in _loaders.fill(data_loaders).items()
         }
         self._run.split_data()
-        self.hooks: OrderedDict[str, Any] = OrderedDict()
+        self.hooks = OrderedDict()
         self._dispatch = Dispatch()
         self.register_hook(DEFAULT_HOOKS)
         if is_distributed() or self._run.several:
@@ -248,7 +276,7 @@ class Engine(State):
 
     def register_hook(
         self,
-        hook: list | Hook | Callback | dict | str,
+        hook: Sequence[AnyHook] | AnyHook,
         before: str | None = None,
         overwrite: bool = True,
         **kwargs: Any,
@@ -297,7 +325,9 @@ class Engine(State):
             self._notice(f"'{name}' replaces the one registered before: give it another name")
         self._run.arrangement.follow()
 
-    def unregister_hook(self, hook: list | Hook | Callback | str) -> None:
+    def unregister_hook(
+        self, hook: Sequence[Hook | Callback | str] | Hook | Callback | str
+    ) -> None:
         """Unregister a hook or callback, or a list of them.
 
         Args:
@@ -318,7 +348,9 @@ class Engine(State):
         _hook_list.remove(self.hooks, hook)
         self._run.arrangement.follow()
 
-    def load_checkpoint(self, checkpoint: dict | str, **kwargs: Any) -> None:
+    def load_checkpoint(
+        self, checkpoint: dict[str, Any] | str | os.PathLike[str], **kwargs: Any
+    ) -> None:
         """Load weights.
 
         Args:
@@ -339,7 +371,7 @@ class Engine(State):
         source = f' from {checkpoint}' if isinstance(checkpoint, str) else ''
         self.logger.info(f'Loaded checkpoint{source}')
 
-    def resume(self, checkpoint: dict | str | os.PathLike[str], **kwargs: Any) -> None:
+    def resume(self, checkpoint: dict[str, Any] | str | os.PathLike[str], **kwargs: Any) -> None:
         """Go on where a checkpoint was saved.
 
         From a file of ours the next launch goes on exactly as the run that was interrupted, in the
@@ -492,11 +524,34 @@ class Engine(State):
         """
         return _evaluation.run(self, mode)
 
+    @overload
+    def launch(
+        self,
+        eval: Literal[False] = False,
+        *,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None: ...
+
+    @overload
+    def launch(
+        self, eval: Literal[True, 'val', 'test', 'both'], *, resume: None = None, **kwargs: Any
+    ) -> dict[str, Any]: ...
+
+    @overload
     def launch(
         self,
         eval: bool | str = False,
         *,
-        resume: dict | str | os.PathLike[str] | None = None,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any] | None: ...
+
+    def launch(
+        self,
+        eval: bool | str = False,
+        *,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any] | None:
         """Run all stages, or only an evaluation.

@@ -9,7 +9,9 @@ difference, `all` for every one of them. Child processes follow, through the env
 from __future__ import annotations
 
 import difflib
+import logging
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -132,7 +134,9 @@ def sum_up(engine: Engine) -> None:
     """
     if all(map(active, QUIRKS)):
         return
-    names = engine._quirks_met
-    engine.logger.info(
-        f'Quirks of nncore 0.4.7 that would have changed this run: {", ".join(names) or "none"}'
-    )
+    text = 'Quirks of nncore 0.4.7 that would have changed this run: '
+    if engine._quirks_met:
+        engine.logger.info(text + ', '.join(engine._quirks_met))
+    elif engine.logger.isEnabledFor(logging.INFO):
+        # Not in the log, which is line for line that of nncore then.
+        print(f'nncore_compat: {text}none', file=sys.stderr)

@@ -88,7 +88,8 @@ class HookCallback(Callback):
     """
 
     def __init__(self, hook: Hook) -> None:
-        self.hook = hook
+        # Not as a Hook: what stands in for the engine is none.
+        self.hook: Any = hook
         # Of the fit that runs, unless an engine calls the hook.
         self.view: View | None = None
         self.party: list[HookCallback] = []
@@ -237,7 +238,7 @@ class HookCallback(Callback):
 
     def _leave(self, module: LightningModule) -> None:
         if isinstance(module, StagesModule):
-            hooks = module.engine.hooks
-            if hooks.get(self.hook.name) is self.hook:
-                del hooks[self.hook.name]
+            hooks, name = module.engine.hooks, self.hook.name
+            if hooks.get(name) is self.hook:
+                del hooks[name]
         self.view, self.party = None, []

@@ -1,8 +1,13 @@
 """The hook interface: which events exist, and what a hook does when it defines none of them."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from .. import quirks
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 HOOK_NAMES = [
     'before_launch',
@@ -86,7 +91,7 @@ class Hook:
     def __repr__(self) -> str:
         return f'{self.name}()'
 
-    def before_launch(self, engine: Any) -> None:
+    def before_launch(self, engine: Engine) -> None:
         """Called once, before the first stage, whose optimizer is made later.
 
         Examples:
@@ -97,7 +102,7 @@ class Hook:
             of 2 epochs
         """
 
-    def after_launch(self, engine: Any) -> None:
+    def after_launch(self, engine: Engine) -> None:
         """Called once, after the last stage.
 
         Examples:
@@ -108,7 +113,7 @@ class Hook:
             did 6 iterations
         """
 
-    def before_stage(self, engine: Any) -> None:
+    def before_stage(self, engine: Engine) -> None:
         """Called before each stage, with its optimizer in place.
 
         Examples:
@@ -119,7 +124,7 @@ class Hook:
             SGD
         """
 
-    def after_stage(self, engine: Any) -> None:
+    def after_stage(self, engine: Engine) -> None:
         """Called after each stage.
 
         Examples:
@@ -130,7 +135,7 @@ class Hook:
             stage 0 is over
         """
 
-    def before_epoch(self, engine: Any) -> None:
+    def before_epoch(self, engine: Engine) -> None:
         """Called before training and validation epochs that have no event of their own.
 
         Examples:
@@ -142,7 +147,7 @@ class Hook:
             ['train', 'val', 'train', 'val']
         """
 
-    def after_epoch(self, engine: Any) -> None:
+    def after_epoch(self, engine: Engine) -> None:
         """Called after training and validation epochs that have no event of their own.
 
         Examples:
@@ -154,7 +159,7 @@ class Hook:
             ['train', 'val', 'train', 'val']
         """
 
-    def before_iter(self, engine: Any) -> None:
+    def before_iter(self, engine: Engine) -> None:
         """Called before training and validation iterations that have no event of their own.
 
         Examples:
@@ -166,7 +171,7 @@ class Hook:
             ['train', 'val']
         """
 
-    def after_iter(self, engine: Any) -> None:
+    def after_iter(self, engine: Engine) -> None:
         """Called after training and validation iterations that have no event of their own.
 
         Examples:
@@ -178,7 +183,7 @@ class Hook:
             ['train', 'val']
         """
 
-    def before_train_epoch(self, engine: Any) -> None:
+    def before_train_epoch(self, engine: Engine) -> None:
         """Called before each training epoch.
 
         Examples:
@@ -191,7 +196,7 @@ class Hook:
         """
         self._fall_back('before_epoch', engine)
 
-    def after_train_epoch(self, engine: Any) -> None:
+    def after_train_epoch(self, engine: Engine) -> None:
         """Called after each training epoch, before its validation.
 
         Examples:
@@ -204,7 +209,7 @@ class Hook:
         """
         self._fall_back('after_epoch', engine)
 
-    def before_val_epoch(self, engine: Any) -> None:
+    def before_val_epoch(self, engine: Engine) -> None:
         """Called before each validation; the epoch is counted as done by now.
 
         Examples:
@@ -217,7 +222,7 @@ class Hook:
         """
         self._fall_back('before_epoch', engine)
 
-    def after_val_epoch(self, engine: Any) -> None:
+    def after_val_epoch(self, engine: Engine) -> None:
         """Called after each validation.
 
         Examples:
@@ -230,7 +235,7 @@ class Hook:
         """
         self._fall_back('after_epoch', engine)
 
-    def before_train_iter(self, engine: Any) -> None:
+    def before_train_iter(self, engine: Engine) -> None:
         """Called before the model sees a training batch.
 
         Examples:
@@ -243,7 +248,7 @@ class Hook:
         """
         self._fall_back('before_iter', engine)
 
-    def after_train_iter(self, engine: Any) -> None:
+    def after_train_iter(self, engine: Engine) -> None:
         """Called when the losses of a training batch are known.
 
         Examples:
@@ -257,7 +262,7 @@ class Hook:
         """
         self._fall_back('after_iter', engine)
 
-    def before_val_iter(self, engine: Any) -> None:
+    def before_val_iter(self, engine: Engine) -> None:
         """Called before the model sees a validation batch.
 
         Examples:
@@ -270,7 +275,7 @@ class Hook:
         """
         self._fall_back('before_iter', engine)
 
-    def after_val_iter(self, engine: Any) -> None:
+    def after_val_iter(self, engine: Engine) -> None:
         """Called when the outputs of a validation batch are known.
 
         Examples:
@@ -283,11 +288,11 @@ class Hook:
         """
         self._fall_back('after_iter', engine)
 
-    def _fall_back(self, event: str, engine: Any) -> None:
+    def _fall_back(self, event: str, engine: Engine) -> None:
         late = quirks.active('hook-defaults')
         getattr(self, self._late_target if late else event)(engine)
 
-    def every_n_stages(self, engine: Any, n: int) -> bool:
+    def every_n_stages(self, engine: Engine, n: int) -> bool:
         """Tell whether the current stage is the n-th, 2n-th, ... of the run.
 
         Args:
@@ -303,7 +308,7 @@ class Hook:
         """
         return _every(engine.stage, n)
 
-    def every_n_epochs(self, engine: Any, n: int) -> bool:
+    def every_n_epochs(self, engine: Engine, n: int) -> bool:
         """Tell whether the current epoch is the n-th, 2n-th, ... of the run.
 
         Args:
@@ -319,7 +324,7 @@ class Hook:
         """
         return _every(engine.epoch, n)
 
-    def every_n_iters(self, engine: Any, n: int) -> bool:
+    def every_n_iters(self, engine: Engine, n: int) -> bool:
         """Tell whether the current iteration is the n-th, 2n-th, ... of the run.
 
         Args:
@@ -335,7 +340,7 @@ class Hook:
         """
         return _every(engine.iter, n)
 
-    def every_n_epochs_in_stage(self, engine: Any, n: int) -> bool:
+    def every_n_epochs_in_stage(self, engine: Engine, n: int) -> bool:
         """Tell whether the current epoch is the n-th, 2n-th, ... of its stage.
 
         Args:
@@ -351,7 +356,7 @@ class Hook:
         """
         return _every(engine.epoch_in_stage, n)
 
-    def every_n_iters_in_stage(self, engine: Any, n: int) -> bool:
+    def every_n_iters_in_stage(self, engine: Engine, n: int) -> bool:
         """Tell whether the current iteration is the n-th, 2n-th, ... of its stage.
 
         Args:
@@ -367,7 +372,7 @@ class Hook:
         """
         return _every(engine.iter_in_stage, n)
 
-    def every_n_iters_in_epoch(self, engine: Any, n: int) -> bool:
+    def every_n_iters_in_epoch(self, engine: Engine, n: int) -> bool:
         """Tell whether the current iteration is the n-th, 2n-th, ... of its epoch.
 
         Args:
@@ -383,7 +388,7 @@ class Hook:
         """
         return _every(engine.iter_in_epoch, n)
 
-    def first_epoch_in_stage(self, engine: Any) -> bool:
+    def first_epoch_in_stage(self, engine: Engine) -> bool:
         """Tell whether the current epoch is the first of its stage.
 
         Args:
@@ -398,7 +403,7 @@ class Hook:
         """
         return engine.epoch_in_stage == 0
 
-    def first_iter_in_stage(self, engine: Any) -> bool:
+    def first_iter_in_stage(self, engine: Engine) -> bool:
         """Tell whether the current iteration is the first of its stage.
 
         Args:
@@ -413,7 +418,7 @@ class Hook:
         """
         return engine.iter_in_stage == 0
 
-    def first_iter_in_epoch(self, engine: Any) -> bool:
+    def first_iter_in_epoch(self, engine: Engine) -> bool:
         """Tell whether the current iteration is the first of its epoch.
 
         Args:
@@ -428,7 +433,7 @@ class Hook:
         """
         return engine.iter_in_epoch == 0
 
-    def last_epoch_in_stage(self, engine: Any) -> bool:
+    def last_epoch_in_stage(self, engine: Engine) -> bool:
         """Tell whether the current epoch is the last of its stage.
 
         Args:
@@ -443,7 +448,7 @@ class Hook:
         """
         return engine.epoch_in_stage + 1 == engine.cur_stage['epochs']
 
-    def last_iter_in_stage(self, engine: Any) -> bool:
+    def last_iter_in_stage(self, engine: Engine) -> bool:
         """Tell whether the current iteration is the last of its stage.
 
         Args:
@@ -459,7 +464,7 @@ class Hook:
         total = _length(engine) * engine.cur_stage['epochs']
         return engine.iter_in_stage + 1 == total
 
-    def last_iter_in_epoch(self, engine: Any) -> bool:
+    def last_iter_in_epoch(self, engine: Engine) -> bool:
         """Tell whether the current iteration is the last of its epoch.
 
         Args:
@@ -474,7 +479,7 @@ class Hook:
         """
         return engine.iter_in_epoch + 1 == _length(engine)
 
-    def last_stage(self, engine: Any) -> bool:
+    def last_stage(self, engine: Engine) -> bool:
         """Tell whether the current stage is the last of the run.
 
         Args:
@@ -489,7 +494,7 @@ class Hook:
         """
         return engine.stage + 1 == engine.max_stages
 
-    def last_epoch(self, engine: Any) -> bool:
+    def last_epoch(self, engine: Engine) -> bool:
         """Tell whether the current epoch is the last of the run.
 
         Args:
@@ -504,7 +509,7 @@ class Hook:
         """
         return engine.epoch + 1 == engine.max_epochs
 
-    def last_iter(self, engine: Any) -> bool:
+    def last_iter(self, engine: Engine) -> bool:
         """Tell whether the current iteration is the last of the run.
 
         Args:
@@ -550,7 +555,7 @@ def _is_default(hook: Hook, event: str) -> bool:
     return getattr(getattr(hook, event), '__func__', None) is getattr(Hook, event)
 
 
-def _length(engine: Any) -> int:
+def _length(engine: Engine) -> int:
     # An engine asks a loader once in an event; another object may stand in for an engine.
     measure = getattr(engine, '_length', len)
     return measure(engine.data_loaders['train'])

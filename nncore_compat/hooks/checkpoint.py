@@ -73,14 +73,14 @@ class CheckpointHook(Hook):
         self._every_n_iters = every_n_iters
         if every_n_iters is not None:
             check_count(every_n_iters, f'{where}.every_n_iters')
-            self.after_train_iter = self._after_train_iter  # type: ignore[method-assign]
+            vars(self)['after_train_iter'] = self._after_train_iter
         self._keep_last = keep_last
         if keep_last is not None:
             check_count(keep_last, f'{where}.keep_last')
         if save_best is not None and not isinstance(save_best, str):
             raise TypeError(f'{where}.save_best must be the name of a metric, got {save_best!r}')
         if save_best is not None:
-            self.after_val_epoch = self._after_val_epoch  # type: ignore[method-assign]
+            vars(self)['after_val_epoch'] = self._after_val_epoch
         self._save_best = save_best
         self._best_mode = best_mode or ('min' if _is_low(save_best or '') else 'max')
         check_choice(self._best_mode, f'{where}.best_mode', ('max', 'min'))
