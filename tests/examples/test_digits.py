@@ -1,4 +1,4 @@
-"""The examples, run as the README says, and read back by something else."""
+"""digits.py and minimal.py, run as the README says, and read back by something else."""
 
 import json
 import os
@@ -6,14 +6,13 @@ import runpy
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
 from matplotlib import image
+from paths import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES, DOCS = ROOT / 'examples', ROOT / 'docs'
 
 # As if nncore were not installed: neither its modules nor its version can be found.
