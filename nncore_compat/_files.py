@@ -18,7 +18,16 @@ from ._logging import log
 from ._pickles import Refused
 from ._unfinished import aside, remove, sweep, temporary, unfinished
 
-__all__ = ['SaveError', 'point', 'replacing', 'sweep', 'temporary', 'write', 'write_folder']
+__all__ = [
+    'SaveError',
+    'point',
+    'replacing',
+    'sweep',
+    'temporary',
+    'words',
+    'write',
+    'write_folder',
+]
 
 # Folders that were there when something was written.
 _known: set[str] = set()
@@ -35,6 +44,11 @@ _WORDS = {
     errno.EPERM: 'there is no permission to write to its folder',
     errno.EROFS: 'the file system is read-only',
 }
+
+
+def words(error: OSError) -> str:
+    """Return why a file cannot be written."""
+    return _WORDS.get(error.errno or errno.EIO, error.strerror or str(error))
 
 
 class SaveError(OSError):
@@ -201,15 +215,15 @@ def _explained(target: str) -> Iterator[None]:
         if isinstance(error, SaveError):
             raise
         number = error.errno or errno.EIO
-        words = _WORDS.get(number, error.strerror or str(error))
+        text = words(error)
         if number == errno.ENOSPC:
             folder = os.path.dirname(target)
             free = shutil.disk_usage(folder).free if os.path.isdir(folder) else 0
-            words = f'no space left on the disk, which has {free:,} bytes free'
+            text = f'no space left on the disk, which has {free:,} bytes free'
         kept = 'The old file is untouched. ' if os.path.lexists(target) else ''
         raise SaveError(
             number,
-            f'cannot save {target!r}: {words}. {kept}'
+            f'cannot save {target!r}: {text}. {kept}'
             "CheckpointHook(on_error='warn') goes on without.",
         ) from error
 

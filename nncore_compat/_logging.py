@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Callable
 
 from ._nncore import loaded
 from .comm import is_main_process
@@ -52,13 +53,16 @@ def _writes_file(logger: logging.Logger) -> bool:
 
 
 def get_logger(
-    logger: logging.Logger | str | None = None, log_file: str | None = None, late: bool = True
+    logger: logging.Logger | str | None = None,
+    log_file: str | Callable[[], str] | None = None,
+    late: bool = True,
 ) -> logging.Logger:
     """Return a logger that writes to standard output, and to a file in the main process.
 
     Args:
         logger: A logger, which is returned as it is; a name; or None for the root logger.
-        log_file: The file to write to, unless the logger already writes to one.
+        log_file: The file to write to, unless the logger already writes to one; or a function
+            that makes a new one when it is needed.
         late: Whether a logger that has been set up without a file is still given one.
 
     Returns:
@@ -76,7 +80,10 @@ def get_logger(
         if not is_main_process():
             found.setLevel(logging.ERROR)
     if log_file is not None and is_main_process() and (first or (late and not _writes_file(found))):
-        _write_to(found, log_file, 'w')
+        if callable(log_file):
+            _write_to(found, log_file(), 'a')
+        else:
+            _write_to(found, log_file, 'w')
     return found
 
 

@@ -35,6 +35,12 @@ class State:
     _factor_missed = False
     # Whether the run was ended before its time.
     _stopped = False
+    # What has ended the last launch before its time, and the hook that it came out of: the error,
+    # the hook, where that was.
+    _failure: BaseException | None = None
+    _failed_in: tuple[Exception, Any, str] | None = None
+    # Hooks that have had before_launch and not yet after_launch.
+    _told: tuple[Any, ...] = ()
     # Where in its epoch the run is, as `_snapshot.collect` tells it: the epoch, the iterations that
     # were done before it, the moment, and in after_train_epoch the hook that had the last turn.
     _running_epoch = 0
@@ -116,6 +122,15 @@ class State:
         self._stage = self._epoch = self._iter = 0
         self._at_rest = []
         self._start_iter = self._epochs_left = 0
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended the last launch before its time: an error, or SystemExit for a signal.
+
+        None while training runs and after a run that came to its end. Hooks see in `after_launch`
+        whether the run has failed.
+        """
+        return self._failure
 
     @property
     def mode(self) -> str | None:

@@ -22,6 +22,7 @@ from . import (
     _amp,
     _auto_resume,
     _evaluation,
+    _failure,
     _hook_list,
     _loaders,
     _nncore,
@@ -30,6 +31,7 @@ from . import (
     _resume,
     _stages,
     _timeline,
+    _work_dir,
     quirks,
 )
 from ._batches import batches
@@ -44,8 +46,8 @@ from ._state import State
 from ._state_dict import uncompiled
 from .buffer import Buffer
 from .builder import build_model
-from .comm import get_world_size, is_distributed, is_main_process
-from .hooks import ClosureHook, Hook, OptimizerHook
+from .comm import broadcast, get_world_size, is_distributed, is_main_process
+from .hooks import CheckpointHook, ClosureHook, EventWriterHook, Hook, OptimizerHook
 from .hooks.base import meets_hook_defaults
 from .utils import load_checkpoint
 
@@ -142,8 +144,8 @@ class Engine(State):
         trainer: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
-        self.work_dir = work_dir or os.path.join('work_dirs', time_str)
+        self._time = time.strftime('%Y%m%d%H%M%S', time.localtime())
+        self.work_dir = work_dir or os.path.join('work_dirs', self._time)
         self._named_work_dir = bool(work_dir)
         self.model = build_model(model, **kwargs)
         self.stages = _stages.resolve(stages)
@@ -172,10 +174,10 @@ class Engine(State):
         self.buffer = Buffer(max_size=buffer_size)
         self.reset_states()
 
-        self._log_file = os.path.join(str(self.work_dir), time_str + '.log')
+        self._log_file = os.path.join(self._place.absolute, self._time + '.log')
         # A script that evaluates sets up its logger without a file, and gives no work_dir, to
         # leave nothing behind.
-        self.logger = get_logger(logger, log_file=self._log_file, late=work_dir is not None)
+        self.logger = get_logger(logger, log_file=self._begin_log, late=work_dir is not None)
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):
@@ -188,6 +190,17 @@ class Engine(State):
         self.meta = meta
         self.debug = debug
         self._kwargs = {}
+
+    @property
+    def work_dir(self) -> str:
+        """Where logs and checkpoints go: as it was given, or from the root when the script has
+        changed to another folder since."""
+        return self._place.path
+
+    @work_dir.setter
+    def work_dir(self, path: str) -> None:
+        self._place = _work_dir.Place(path)
+        self._named_work_dir, self._has_work_dir = True, False
 
     @property
     def trainer(self) -> Trainer:
@@ -409,6 +422,9 @@ class Engine(State):
         if self._run.used:
             self._run = self._new_run()
         self._run.used = True
+        if not eval:
+            self._agree_on_work_dir()
+        self._run.put_files_in(self._place.absolute)
         if self._run.starts_later:
             return self._run.launch_elsewhere(eval)
         return self._launch(eval)
@@ -451,12 +467,17 @@ class Engine(State):
             bare = isinstance(eval, bool) and not _nncore.new_returns()
             return output['test'] if bare else output
 
+        self._failure, self._failed_in, self._told = None, None, ()
         self._prepare_training()
-        if self._stage < self._max_stages or self._resuming is not None:
-            self._run.fit()
-        else:  # Everything is done: Lightning would not even start.
-            self._call_hook('before_launch')
-            self._call_hook('after_launch')
+        try:
+            if self._stage < self._max_stages or self._resuming is not None:
+                self._run.fit()
+            else:  # Everything is done: Lightning would not even start.
+                self._call_hook('before_launch')
+                self._call_hook('after_launch')
+        except BaseException as error:
+            _failure.end(self, error)
+            raise
         return None
 
     def _prepare_training(self) -> None:
@@ -537,12 +558,43 @@ class Engine(State):
         else:
             _amp.step(self.optimizer, scaler, look)
 
+    def _begin_log(self) -> str:
+        self._make_work_dir()
+        self._log_file = _work_dir.new_log(self._place.absolute, self._time)
+        return self._log_file
+
+    def _make_work_dir(self) -> None:
+        """Have a folder of its own, where the script gives none."""
+        if not (self._named_work_dir or self._has_work_dir):
+            self._place = _work_dir.Place(_work_dir.claim(self.work_dir))
+            self._has_work_dir = True
+
+    def _agree_on_work_dir(self) -> None:
+        """Have all processes take the folder that the first has made."""
+        found: Any = None
+        if is_main_process():
+            try:
+                if any(isinstance(one, _FILE_HOOKS) for one in self.hooks.values()):
+                    self._make_work_dir()
+                # A folder that the script gives to the first process is known to it alone, as in
+                # nncore, unless all of them write to it.
+                if not self._named_work_dir or self._run.shards:
+                    found = self.work_dir
+            except OSError as error:
+                found = error
+        found = broadcast(found)
+        if isinstance(found, OSError):
+            raise found
+        if found is not None and not self._named_work_dir:
+            self._place = _work_dir.Place(found)
+
     def _own_log(self) -> str | None:
         """Return the log file, where it is the engine that writes to it."""
         found = is_main_process() and file_handler(self.logger, self._log_file)
         return self._log_file if found else None
 
     def _go_on_in_log(self, earlier: str) -> None:
+        earlier = os.path.abspath(earlier)
         go_on_in(self.logger, self._log_file, earlier)
         self._log_file = earlier
 
@@ -571,6 +623,8 @@ class Engine(State):
 
 
 _DO_NOTHING = contextlib.nullcontext()
+# Those that put files into the work_dir.
+_FILE_HOOKS = (CheckpointHook, EventWriterHook)
 # Kept here, because a script may patch the class itself.
 _ORIGINALS = {
     name: getattr(Engine, name) for name in ('train_iter', 'val_iter', 'val_epoch', 'evaluate')

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
+from .._failure import blame
 from .._progress import ProgressBar
 from .._signals import checkpoint_hook
 from .._state_dict import uncompiled
@@ -204,7 +205,13 @@ class StagesModule(LightningModule):
         self.resting = True
         try:
             for action in todo:
-                action(engine)
+                try:
+                    action(engine)
+                except Exception as error:
+                    hook = getattr(action, '__self__', None)
+                    if hook is not None:
+                        blame(engine, error, hook, action.__name__)
+                    raise
         finally:
             self.resting = False
 

@@ -175,6 +175,11 @@ def logs_now(trainer: Trainer) -> bool:
     return seen and trainer._logger_connector.should_update_logs
 
 
+def put_files_in(trainer: Trainer, folder: str) -> None:
+    """Change where callbacks and loggers put their files."""
+    trainer._default_root_dir = folder
+
+
 def use_default_logger(trainer: Trainer) -> None:
     """Give the Trainer the logger that it would have made itself."""
     trainer._logger_connector.configure_logger(True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _files, comm
+from .._work_dir import Place
 from ..builder import HOOKS
 from ..comm import main_only
 from ._checks import check_choice, check_count
@@ -58,6 +59,7 @@ class CheckpointHook(Hook):
         self._save_optimizer = save_optimizer
         self._create_symlink = create_symlink
         self._out = out
+        self._place = None if out is None else Place(out)
         self._every_n_iters = every_n_iters
         if every_n_iters is not None:
             check_count(every_n_iters, f'{where}.every_n_iters')
@@ -92,11 +94,12 @@ class CheckpointHook(Hook):
     def before_launch(self, engine: Any) -> None:
         """Makes the folder."""
         self._out = self.folder(engine)
+        self._place = Place(self._out)
         os.makedirs(self._out, exist_ok=True)
 
     def folder(self, engine: Any) -> str:
         """Where the checkpoints go."""
-        return os.path.expanduser(engine.work_dir if self._out is None else self._out)
+        return os.path.expanduser(engine.work_dir if self._place is None else self._place.path)
 
     def _after_train_iter(self, engine: Any) -> None:
         # When all hooks have had their turn. The end of an epoch is saved in a moment.

@@ -30,7 +30,7 @@ class CommandLineWriter(Writer):
 
     def go_back(self, engine: Any, position: Any) -> None:
         """Has the engine go on in the log file of the interrupted run."""
-        if not re.fullmatch(r'\d{14}\.log', str(position['name'])):
+        if not re.fullmatch(r'\d{14}(_\d+)?\.log', str(position['name'])):
             return
         earlier = os.path.join(os.path.expanduser(engine.work_dir), position['name'])
         if engine._own_log() is not None and _records.cut(earlier, position, engine.logger):
