@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import comm, quirks
 from .hooks import EventWriterHook, Hook
-from .hooks.base import method_for
+from .hooks.base import HOOK_NAMES, method_for
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -102,7 +102,7 @@ def _where(engine: Any, event: str | None) -> str:
     if event in ('before_launch', 'after_launch') or engine.mode is None:
         return ''
     stage, epoch = f'stage {engine.stage + 1}', engine.epoch
-    validating = engine.mode != 'train' if event is None else '_val_' in event
+    validating = '_val_' in event if event in HOOK_NAMES else engine.mode != 'train'
     if validating:
         where = f'the {"test" if engine.mode == "test" else "validation"} after epoch {epoch}'
     elif event in ('before_stage', 'after_stage'):
@@ -110,7 +110,9 @@ def _where(engine: Any, event: str | None) -> str:
     elif event is not None and event.endswith('_epoch'):
         where = f'{stage}, epoch {epoch + 1}'
     else:
-        where = f'{stage}, epoch {epoch + 1}, iteration {engine.iter + 1}'
+        # What hooks have put off until an iteration is over is done when it counts already.
+        done = event is not None and event not in HOOK_NAMES
+        where = f'{stage}, epoch {epoch + 1}, iteration {engine.iter + (not done)}'
     size = comm.get_world_size()
     return f' at {where}' + (f', in process {comm.get_rank()} of {size}' if size > 1 else '')
 

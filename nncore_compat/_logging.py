@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from . import _console
 from ._nncore import loaded
 from .comm import is_main_process
 
@@ -84,6 +85,9 @@ def get_logger(
             _write_to(found, log_file(), 'a')
         else:
             _write_to(found, log_file, 'w')
+    if found in _known or real is not None:
+        # Set up here or by nncore, not by the script.
+        _console.guard(found)
     return found
 
 
@@ -100,6 +104,7 @@ def reopen(logger: logging.Logger, log_file: str) -> None:
     _set_up(logger)
     if is_main_process():
         _write_to(logger, log_file, 'a')
+    _console.guard(logger)
 
 
 def file_handler(logger: logging.Logger, log_file: str) -> logging.FileHandler | None:
@@ -129,12 +134,13 @@ def go_on_in(logger: logging.Logger, log_file: str, earlier: str) -> None:
             shutil.copyfileobj(begun, file)
         os.remove(handler.baseFilename)
     _write_to(logger, earlier, 'a')
+    _console.guard(logger)
 
 
 def _write_to(logger: logging.Logger, log_file: str, mode: str) -> None:
     log_file = os.path.abspath(os.path.expanduser(log_file))
     os.makedirs(os.path.dirname(log_file), exist_ok=True)
-    handler = logging.FileHandler(log_file, mode=mode)
+    handler = logging.FileHandler(log_file, mode, 'utf-8', errors='backslashreplace')
     handler.setFormatter(logging.Formatter(_PREFIX + '%(message)s', _DATE))
     logger.addHandler(handler)
 

@@ -24,9 +24,11 @@ from . import (
     _evaluation,
     _failure,
     _hook_list,
+    _loader_parts,
     _loaders,
     _nncore,
     _phases,
+    _ready,
     _report,
     _resume,
     _stages,
@@ -343,7 +345,7 @@ class Engine(State):
         """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden."""
         _phases.enter_mode(self, 'val')
         self._call_hook('before_val_epoch')
-        bar = ProgressBar(self.data_loader)
+        bar = ProgressBar(num_tasks=_loader_parts.length(self.data_loader))
         for data in batches(self.data_loader):
             self.val_iter(data)
             bar.update()
@@ -359,7 +361,7 @@ class Engine(State):
         if self._run.testing_through_lightning:
             self._run.test()
             return
-        bar = ProgressBar(self.data_loader)
+        bar = ProgressBar(num_tasks=_loader_parts.length(self.data_loader))
         for data in batches(self.data_loader):
             self.test_iter(data)
             bar.update()
@@ -422,6 +424,7 @@ class Engine(State):
         if self._run.used:
             self._run = self._new_run()
         self._run.used = True
+        _ready.check(self)
         if not eval:
             self._agree_on_work_dir()
         self._run.put_files_in(self._place.absolute)
@@ -450,7 +453,7 @@ class Engine(State):
         self._run.used = True
         self._run.arrive()
         self._run.split_data()
-        self._max_iters = len(self.data_loaders.get('train', ())) * self._max_epochs
+        self._max_iters = _loaders.train_length(self.data_loaders) * self._max_epochs
         reopen(self.logger, self._log_file)
 
     def _launch(self, eval: bool | str) -> dict[str, Any] | None:
@@ -486,14 +489,14 @@ class Engine(State):
                 f'no loader for training: data_loaders has {list(self.data_loaders)}, '
                 "expected 'train' or a single loader"
             )
+        _loaders.refuse_empty(self.data_loaders)
         self._meet_hook_defaults()
         processes = f'{get_world_size()} processes' if is_distributed() else False
         self.logger.info(
             f'Distributed: {processes}, AMP: {self.get_amp_type()}, Debug: {self.debug}'
         )
         self.logger.info(
-            f'Launch engine, host: {getpass.getuser()}@{socket.gethostname()}, '
-            f'work_dir: {self.work_dir}'
+            f'Launch engine, host: {_user()}@{socket.gethostname()}, work_dir: {self.work_dir}'
         )
         _auto_resume.begin(self)
 
@@ -620,6 +623,14 @@ class Engine(State):
                 f'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
                 f'{", ".join(names)}',
             )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        # A container may run under a number that has no name.
+        return str(getattr(os, 'getuid', lambda: 'unknown')())
 
 
 _DO_NOTHING = contextlib.nullcontext()

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
+from .. import _loader_parts as parts
 from .._failure import blame
 from .._progress import ProgressBar
 from .._signals import checkpoint_hook
@@ -303,8 +304,8 @@ class StagesModule(LightningModule):
             with self.recorded():
                 self.engine.val_epoch()
             return
-        resize_validation(self.trainer, len(self.views['val']))
-        self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
+        resize_validation(self.trainer, self.views['val'].limit)
+        self.bar = ProgressBar(num_tasks=parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
@@ -356,7 +357,7 @@ class StagesModule(LightningModule):
     @callers_grad_mode
     @passes_stop_iteration
     def on_test_start(self) -> None:
-        self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
+        self.bar = ProgressBar(num_tasks=parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration

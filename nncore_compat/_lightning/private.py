@@ -104,7 +104,7 @@ def resize_training(trainer: Trainer, batches: int) -> None:
     loop._data_fetcher.length = batches
 
 
-def resize_validation(trainer: Trainer, batches: int) -> None:
+def resize_validation(trainer: Trainer, batches: float) -> None:
     """Tell the validation loop the length of the epoch that begins."""
     loop: Any = trainer.fit_loop.epoch_loop.val_loop
     # In place: the running iterator has the same list for its limits.
@@ -177,7 +177,7 @@ def logs_now(trainer: Trainer) -> bool:
 
 def put_files_in(trainer: Trainer, folder: str) -> None:
     """Change where callbacks and loggers put their files."""
-    trainer._default_root_dir = folder
+    trainer._default_root_dir = folder  # type: ignore[attr-defined]
 
 
 def use_default_logger(trainer: Trainer) -> None:

@@ -105,6 +105,11 @@ class Run:
         return self.several and strategy.shards(self.trainer.strategy)
 
     @property
+    def gives_values(self) -> bool:
+        """Whether the strategy gives values to a model that has none."""
+        return settings.brings_precision(self.trainer.strategy) or self.shards
+
+    @property
     def starts_later(self) -> bool:
         """Whether the launch copies this process, by spawn or fork."""
         return private.copies_process(self.trainer.strategy)

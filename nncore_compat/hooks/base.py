@@ -211,9 +211,13 @@ def _is_default(hook: Hook, event: str) -> bool:
 
 
 def _length(engine: Any) -> int:
+    return length_of(engine, engine.data_loaders['train'])
+
+
+def length_of(engine: Any, loader: Any) -> int:
+    """Return the number of a loader's batches."""
     # An engine asks a loader once in an event; another object may stand in for an engine.
-    measure = getattr(engine, '_length', len)
-    return measure(engine.data_loaders['train'])
+    return getattr(engine, '_length', len)(loader)
 
 
 def _every(count: int, n: int) -> bool:

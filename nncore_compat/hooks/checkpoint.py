@@ -11,7 +11,7 @@ from .._work_dir import Place
 from ..builder import HOOKS
 from ..comm import main_only
 from ._checks import check_choice, check_count
-from .base import Hook
+from .base import Hook, length_of
 
 _OWN = re.compile(r'(epoch|iter)_\d+\.pth')
 
@@ -146,6 +146,8 @@ class CheckpointHook(Hook):
         return self.last_epoch(engine) or self.every_n_epochs(engine, self._interval)
 
     def _save_if_best(self, engine: Any) -> None:
+        if length_of(engine, engine.data_loaders['val']) == 0:
+            return
         value = engine._metric(self._save_best, 'CheckpointHook.save_best')
         better = self._best is None or (
             value < self._best if self._best_mode == 'min' else value > self._best

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...comm import is_main_process
 from .. import _records
+from ..base import length_of
 from .base import WRITERS, Writer
 from .metrics import peak_memory, scalars
 
@@ -39,7 +40,7 @@ class CommandLineWriter(Writer):
     def write(self, engine: Any, window_size: int) -> None:
         """Writes the line; in training, every process takes part."""
         metrics = self._collect_metrics(engine, window_size)
-        length = len(engine.data_loader)
+        length = length_of(engine, engine.data_loader)
 
         if engine.mode == 'train':
             line = f'Epoch [{metrics["epoch"]}][{metrics["iter"]}/{length}] lr: {metrics["lr"]}'
