@@ -59,6 +59,8 @@ def end(engine: Engine, error: BaseException) -> None:
             if not writes:
                 quirks.met('silent-failure', engine, f'{hook.name} gets after_launch')
             _close(engine, hook)
+    if isinstance(error, Exception):
+        quirks.sum_up(engine)
 
 
 def _tell(engine: Engine, error: Exception) -> Any:

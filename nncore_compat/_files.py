@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,7 +111,7 @@ def replacing(filename: str | os.PathLike[str], *, check: bool = False) -> Itera
         old = aside(new) if os.path.isfile(os.path.join(target, '.metadata')) else None
         if old is not None:
             os.rename(target, old)
-        os.replace(new, target)
+        _replace(new, target)
         _sync(os.path.dirname(target))
     if old is not None:
         remove(old)
@@ -156,21 +157,47 @@ def write_folder(filename: str | os.PathLike[str], new: str) -> Iterator[str]:
 def point(link: str | os.PathLike[str], target: str) -> None:
     """Make a symbolic link, in place of an older one without a moment between them.
 
+    Where there are none (on Windows they need a privilege, on some disks there are none at all) it
+    becomes a second name of the file, or else a copy; of a folder, nothing.
+
     Args:
-        link: The link. On Windows, none is made.
-        target: What it holds.
+        link: The link.
+        target: What it holds: the name of a file, or folder, beside it.
 
     Raises:
         SaveError: It could not be made.
     """
-    if platform.system() == 'Windows':
-        return
     path = os.path.abspath(os.path.expanduser(os.fspath(link)))
-    new = temporary(path)
+    new, source = temporary(path), os.path.join(os.path.dirname(path), target)
     with _explained(path), unfinished(new):
-        os.symlink(target, new)
-        os.replace(new, path)
+        for make in (_symlink, os.link, shutil.copyfile):
+            try:
+                make(target if make is _symlink else source, new)
+                break
+            except (OSError, NotImplementedError, AttributeError):
+                if os.path.isdir(source):
+                    return
+                if make is shutil.copyfile:
+                    raise
+        _replace(new, path)
         _sync(os.path.dirname(path))
+
+
+def _symlink(target: str, new: str) -> None:
+    # Of a folder, Windows has to know.
+    folder = os.path.isdir(os.path.join(os.path.dirname(new), target))
+    os.symlink(target, new, target_is_directory=folder)
+
+
+def _replace(new: str, path: str) -> None:
+    """Rename; on Windows, whoever looks at the old file has to be through with it first."""
+    for _ in range(20 if platform.system() == 'Windows' else 0):
+        try:
+            os.replace(new, path)
+            return
+        except PermissionError:
+            time.sleep(0.1)
+    os.replace(new, path)
 
 
 class _Whole:

@@ -26,7 +26,8 @@ class CheckpointHook(Hook):
     Args:
         interval: Saves after every n-th epoch.
         save_optimizer: Whether the optimizer's state is saved as well.
-        create_symlink: Whether `latest.pth` points to the newest file (not on Windows).
+        create_symlink: Whether `latest.pth` points to the newest file; where links cannot be made it is one
+            more name of it, or a copy.
         out: The folder. Default: the engine's `work_dir`.
         every_n_iters: Saves `iter_<n>.pth` after every n-th iteration too.
         keep_last: How many of these files are kept; older ones are removed when a new one is safe.
