@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
+from .. import _loader_parts as parts
+from .._failure import blame
 from .._progress import ProgressBar
 from .._signals import checkpoint_hook
 from .._state_dict import uncompiled
@@ -204,7 +206,13 @@ class StagesModule(LightningModule):
         self.resting = True
         try:
             for action in todo:
-                action(engine)
+                try:
+                    action(engine)
+                except Exception as error:
+                    hook = getattr(action, '__self__', None)
+                    if hook is not None:
+                        blame(engine, error, hook, action.__name__)
+                    raise
         finally:
             self.resting = False
 
@@ -296,8 +304,8 @@ class StagesModule(LightningModule):
             with self.recorded():
                 self.engine.val_epoch()
             return
-        resize_validation(self.trainer, len(self.views['val']))
-        self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
+        resize_validation(self.trainer, self.views['val'].limit)
+        self.bar = ProgressBar(num_tasks=parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
@@ -349,7 +357,7 @@ class StagesModule(LightningModule):
     @callers_grad_mode
     @passes_stop_iteration
     def on_test_start(self) -> None:
-        self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
+        self.bar = ProgressBar(num_tasks=parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration

@@ -64,7 +64,9 @@ class Run:
         self.look: Callable[[], None] = _nothing
         with silenced():
             self.module = StagesModule(engine)
-            self.trainer = trainer.build(self.settings, str(engine.work_dir), precision_of(engine))
+            self.trainer = trainer.build(
+                self.settings, engine._place.absolute, precision_of(engine)
+            )
         self.precision = self.trainer.precision_plugin
         if not isinstance(self.precision, EnginePrecision):
             take_over(engine, self.module, self.precision)
@@ -72,6 +74,13 @@ class Run:
         strategy.refuse_scalars(self.trainer.strategy, engine.model)
         sharded.adopt(self.trainer.strategy)
         self.binding = strategy.binds_optimizer(self.trainer.strategy)
+
+    def put_files_in(self, folder: str) -> None:
+        """Tell the Trainer where callbacks and loggers put their files."""
+        if folder != self.trainer.default_root_dir:
+            private.put_files_in(self.trainer, folder)
+            if self.settings.get('logger') is True:
+                private.use_default_logger(self.trainer)
 
     def join(self) -> None:
         """Have all processes of the run there, and the process group, unless they start later."""
@@ -101,6 +110,11 @@ class Run:
     def shards(self) -> bool:
         """Whether each process is to have a part of the model."""
         return self.several and strategy.shards(self.trainer.strategy)
+
+    @property
+    def gives_values(self) -> bool:
+        """Whether the strategy gives values to a model that has none."""
+        return settings.brings_precision(self.trainer.strategy) or self.shards
 
     @property
     def starts_later(self) -> bool:

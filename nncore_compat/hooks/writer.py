@@ -14,7 +14,7 @@ from ._writers.json_lines import JSONWriter
 from ._writers.metrics import Averages, scalar_keys, share
 from ._writers.tensorboard import TensorboardWriter
 from ._writers.wandb import WandbWriter
-from .base import Hook
+from .base import Hook, length_of
 
 _PACKAGE = __name__.partition('.')[0] + '.'
 
@@ -119,7 +119,7 @@ class EventWriterHook(Hook):
     @main_only
     def after_val_epoch(self, engine: Any) -> None:
         """Writes the results of the validation."""
-        self._write(engine, len(engine.data_loader))
+        self._write(engine, length_of(engine, engine.data_loader))
 
     def _check_factor(self, engine: Any) -> None:
         # Not after the first window, which may be hours away. A writer of the user's may do
