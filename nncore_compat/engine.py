@@ -44,7 +44,7 @@ from ._state_dict import uncompiled
 from .buffer import Buffer
 from .builder import build_model
 from .comm import get_world_size, is_distributed, is_main_process
-from .hooks import ClosureHook, Hook, OptimizerHook
+from .hooks import ClosureHook, EventWriterHook, Hook, OptimizerHook
 from .hooks.base import meets_hook_defaults
 from .utils import load_checkpoint
 
@@ -186,6 +186,8 @@ class Engine(State):
         self.buffer = Buffer(max_size=buffer_size, logger=self.logger)
         self.meta = meta
         self.debug = debug
+        # What has ended the last launch before its time.
+        self._failure: BaseException | None = None
         self._kwargs = {}
 
     @property
@@ -444,12 +446,23 @@ class Engine(State):
             return output['test'] if bare else output
 
         self._prepare_training()
-        if self._stage < self._max_stages or self._resuming is not None:
-            self._run.fit()
-        else:  # Everything is done: Lightning would not even start.
-            self._call_hook('before_launch')
-            self._call_hook('after_launch')
+        try:
+            if self._stage < self._max_stages or self._resuming is not None:
+                self._run.fit()
+            else:  # Everything is done: Lightning would not even start.
+                self._call_hook('before_launch')
+                self._call_hook('after_launch')
+        except BaseException as error:
+            self._fail(error)
+            raise
         return None
+
+    def _fail(self, error: BaseException) -> None:
+        """Have writers close what they have opened, when an error or a signal ends the launch."""
+        self._failure = error
+        for hook in self.hooks.values():
+            if isinstance(hook, EventWriterHook):
+                hook.after_launch(self)
 
     def _prepare_training(self) -> None:
         if 'train' not in self.data_loaders:
@@ -457,6 +470,7 @@ class Engine(State):
                 f'no loader for training: data_loaders has {list(self.data_loaders)}, '
                 "expected 'train' or a single loader"
             )
+        self._failure = None
         self._meet_hook_defaults()
         processes = f'{get_world_size()} processes' if is_distributed() else False
         self.logger.info(

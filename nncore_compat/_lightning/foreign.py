@@ -10,7 +10,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ..builder import build_hook
-from ..hooks import EvalHook, Hook, LrUpdaterHook, MetricHook, OptimizerHook, PreciseBNHook
+from ..hooks import (
+    EvalHook,
+    EventWriterHook,
+    Hook,
+    LrUpdaterHook,
+    MetricHook,
+    OptimizerHook,
+    PreciseBNHook,
+)
 from .module import StagesModule
 from .view import View
 
@@ -119,6 +127,9 @@ class HookCallback(Callback):
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
+        if self.view is not None and isinstance(self.hook, EventWriterHook):
+            self.view._failure = exception
+            self.hook.after_launch(self.view)
         self._leave(module)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:

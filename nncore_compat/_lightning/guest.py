@@ -116,6 +116,8 @@ class Guest(Callback):
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
+        if self.run.fitting:
+            self.run.engine._fail(getattr(exception, 'original', exception))
         self._leave()
 
     def _load(self, path: str, **kwargs: Any) -> dict[str, Any]:
