@@ -19,6 +19,7 @@ from ..hooks import (
     OptimizerHook,
     PreciseBNHook,
 )
+from .loggers import prepare
 from .module import StagesModule
 from .view import View
 
@@ -74,6 +75,7 @@ def as_callback(hook: Hook | dict[str, Any] | str, **kwargs: Any) -> Callback:
             f'{hook.name}(run_test=True) cannot work in a Trainer of Lightning, which runs no test '
             'within a fit: have the steps of the validation return _out, and leave run_test out'
         )
+    prepare(hook)
     return HookCallback(hook)
 
 

@@ -12,6 +12,7 @@ from ._writers.attempts import Attempts
 from ._writers.base import WRITERS, Writer
 from ._writers.command_line import CommandLineWriter
 from ._writers.json_lines import JSONWriter
+from ._writers.lightning_logger import LightningLoggerWriter
 from ._writers.metrics import Averages, scalar_keys, share
 from ._writers.tensorboard import TensorboardWriter
 from ._writers.wandb import WandbWriter
@@ -24,6 +25,7 @@ __all__ = [
     'CommandLineWriter',
     'EventWriterHook',
     'JSONWriter',
+    'LightningLoggerWriter',
     'TensorboardWriter',
     'WandbWriter',
     'Writer',
@@ -108,8 +110,15 @@ class EventWriterHook(Hook):
         """
         if not is_main_process():
             return {}
-        ends = [(one, self._attempts.call(one, 'position')[1]) for one in self._writers]
-        return {'writers': [[type(one).__name__, position] for one, position in ends]}
+        ends = []
+        for writer in self._writers:
+            left_out = self._is_left_out(writer)
+            position = None if left_out else self._attempts.call(writer, 'position')[1]
+            ends.append([type(writer).__name__, position])
+        return {'writers': ends}
+
+    def _is_left_out(self, writer: Writer) -> bool:
+        return any(writer is one for one in self._left_out)
 
     def after_train_iter(self, engine: Any) -> None:
         """Writes when it is time.
@@ -144,7 +153,7 @@ class EventWriterHook(Hook):
     def _write(self, engine: Any, window_size: int) -> None:
         averages = Averages(engine.buffer)
         for writer in self._writers:
-            if any(writer is one for one in self._left_out):
+            if self._is_left_out(writer):
                 continue
             if _only_reads(writer):
                 with share(averages):

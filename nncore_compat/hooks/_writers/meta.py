@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..._plain import described
+
 
 def settings_in(meta: Any) -> dict[str, Any]:
     """Return an engine's `meta` as a dict, whatever it is.
@@ -21,3 +23,8 @@ def settings_in(meta: Any) -> dict[str, Any]:
     found = {} if callable(meta) else getattr(meta, '__dict__', {})
     public = {key: value for key, value in found.items() if not key.startswith('_')}
     return public or {'meta': meta}
+
+
+def hyperparameters(engine: Any) -> dict[str, Any]:
+    """Return what an engine is run with as plain data: the entries of `meta`, and the stages."""
+    return {**described(settings_in(engine.meta)), 'stages': described(engine.stages)}

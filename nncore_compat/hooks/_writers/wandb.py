@@ -10,6 +10,7 @@ from ...comm import main_only
 from .base import WRITERS, Writer
 from .meta import settings_in
 from .metrics import averages_of, scalar_keys
+from .trouble import of_disk_or_service
 
 # The run that a writer has begun last, in whatever engine.
 _begun: Any = None
@@ -73,12 +74,7 @@ class WandbWriter(Writer):
 
     def survives(self, error: Exception) -> bool:
         """Whether it is an error of the disk, the network, or wandb's own process."""
-        if isinstance(error, OSError):
-            return True
-        names = [kind.__name__ for kind in type(error).__mro__]
-        # A wrong key or call, which the script or its user should put right.
-        wrong = 'UsageError' in names or 'AuthenticationError' in names
-        return type(error).__module__.partition('.')[0] == 'wandb' and not wrong
+        return of_disk_or_service(error)
 
     def position(self) -> Any:
         """Returns the id of the run, and how many rows it has."""
