@@ -65,9 +65,12 @@ class Attempts:
                 raise
             self._failures[key] += 1
             if self._failures[key] == 1:
-                when = f' at iteration {engine.iter + 1}' if event == 'write' else ''  # type: ignore[union-attr]
+                when = ''
+                if event == 'write' and engine is not None:
+                    when = f' after iteration {engine.iter + (engine.mode == "train")}'
+                said = f': {error}' if str(error) else ''
                 self._logger.warning(
-                    f'{key[0]} failed in {event}{when}: {type(error).__name__}: {error}. '
+                    f'{key[0]} failed in {event}{when}: {type(error).__name__}{said}. '
                     f'{_THEN[event]}'
                 )
             return False, None
@@ -75,7 +78,7 @@ class Attempts:
     def end(self) -> None:
         """Tell how often writers have failed, where that is not known yet."""
         for (name, event), failures in self._failures.items():
-            if failures > 1 and self._logger is not None:
+            if event == 'write' and failures > 1 and self._logger is not None:
                 self._logger.warning(
                     f'{name} failed in {event} {failures} times out of '
                     f'{self._calls[name, event]}: what it has written is incomplete'

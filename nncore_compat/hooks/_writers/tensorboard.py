@@ -5,6 +5,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .._graph import add_graph
 from .base import WRITERS, Writer
 from .event_file import EventFiles
 from .metrics import averages_of
+from .video import add_video, has_moviepy
 
 _RECORDS = ('histogram', 'image', 'images', 'figure', 'video', 'audio', 'text')
 
@@ -151,6 +153,8 @@ class TensorboardWriter(Writer):
                         f'Accepted: {", ".join(map(repr, _RECORDS))}'
                     )
                 add = getattr(self._writer, f'add_{kind}')
+                if kind == 'video' and not has_moviepy():
+                    add = partial(add_video, self._writer)
                 add(f'{"".join(words)}/{engine.mode}', engine.buffer.latest(key), global_step=step)
             else:
                 value = averages.avg(key, window_size)
