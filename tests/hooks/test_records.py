@@ -40,7 +40,8 @@ def log(tmp_path_factory):
         'beep_audio_': torch.sin(torch.arange(441) / 5),
         'my_words_text_': 'some *words*',
         'w_histogram_': torch.arange(100.0),
-        'move_video_': torch.stack([torch.full((2, 3, 8, 8), v) for v in (0.0, 0.5, 1.0)], 1),
+        'move_video_': torch.arange(240).reshape(2, 3, 1, 5, 8) / 255,
+        'colour_video_': torch.tensor([1.0, 0, 0]).reshape(1, 1, 3, 1, 1).expand(1, 2, 3, 4, 4),
         'loss': 0.25,
         'parts': {'a': 1.0, 'b': 2.0},
         '_avg_factor': 1,
@@ -74,12 +75,14 @@ def test_pictures(log):
 
 def test_video(log):
     clip = picture(log, 'move/train')
-    assert (clip.format, clip.n_frames, clip.size) == ('GIF', 3, (16, 8))
-    for index, level in enumerate((0, 127, 255)):
+    assert (clip.format, clip.n_frames, clip.size) == ('GIF', 3, (16, 5))
+    both = np.arange(240).reshape(2, 3, 5, 8)
+    for index in range(3):
         clip.seek(index)
         assert clip.info['duration'] == 250
-        pixels = np.asarray(clip.convert('RGB'), dtype=int)
-        assert np.abs(pixels - level).max() <= 1
+        pixels = np.asarray(clip.convert('L'), dtype=int)
+        assert np.abs(pixels - np.hstack(both[:, index])).max() <= 1
+    assert picture(log, 'colour/train').convert('RGB').getpixel((1, 1)) == (255, 0, 0)
 
 
 def test_audio(log):

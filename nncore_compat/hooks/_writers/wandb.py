@@ -74,7 +74,8 @@ class WandbWriter(Writer):
 
     def survives(self, error: Exception) -> bool:
         """Whether it is an error of the disk, the network, or wandb's own process."""
-        return of_disk_or_service(error)
+        # The bare one is for calls at the wrong time.
+        return type(error).__name__ != 'Error' and of_disk_or_service(error)
 
     def position(self) -> Any:
         """Returns the id of the run, and how many rows it has."""
