@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             action='append',
             default=[],
             metavar='KEY=VALUE',
-            help="any other argument of Lightning's Trainer; may be given several times",
+            help="any other argument of Lightning's Trainer, such as logger=csv; may be given "
+            'several times',
         )
     )
     return actions

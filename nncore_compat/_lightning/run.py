@@ -18,6 +18,7 @@ from . import (
     checkpoint_io,
     copies,
     lean,
+    loggers,
     private,
     processes,
     reentry,
@@ -149,6 +150,7 @@ class Run:
             self.stop_requests.begin(engine)
             with silenced():
                 self.arrangement.begin()
+                loggers.log_hyperparameters(engine, self.trainer.loggers)
             while True:
                 if self.binding:
                     _phases.give_optimizer(engine)
