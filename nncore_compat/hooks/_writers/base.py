@@ -58,7 +58,7 @@ class Writer(ABC):
         """
 
     def close(self, engine: Any) -> None:  # noqa: B027
-        """Called in the main process at the end of the run, also where an error or a signal ends it.
+        """Called in the main process at the end of a run, also of one that fails.
 
         Args:
             engine: The engine.
