@@ -46,6 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error('-m needs the name of a module')
 
     settle(parser, options)
+    if options.verify is not None:
+        from ._verify import command
+
+        problem = command.obstacle(options)
+        if problem:
+            parser.error(f'--verify: {problem}')
+        sys.exit(command.run(options.verify, list(target)))
     install()
     if not _preview.asked():
         try:
@@ -85,6 +92,8 @@ def settle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error(str(error))
     if options.loop is not None:
         _options.run_in(options.loop)
+    if options.progress is not None:
+        _options.show(options.progress)
 
 
 def _preview_as(options: argparse.Namespace) -> None:
@@ -157,6 +166,16 @@ def options_parser(prog: str) -> tuple[argparse.ArgumentParser, set[str]]:
         help='at the launch, show what it would do (stages, batches, learning rates, hooks, ...) '
         'and what is wrong, and do not train: exit code 1 if training would fail, else 0',
     )
+    parser.add_argument(
+        '--verify',
+        nargs='?',
+        type=int,
+        const=20,
+        metavar='N',
+        help='run the first N iterations (default: 20) and a validation under nncore too, in '
+        'temporary folders, and say whether all hook calls, losses and weights are the same; exit '
+        'code 0 if so, 1 if not, 2 if that could not be found out',
+    )
     parser.add_argument('--version', action='version', version=f'nncore-compat {__version__}')
     valued: list[argparse.Action] = [
         parser.add_argument(
@@ -188,6 +207,12 @@ def options_parser(prog: str) -> tuple[argparse.ArgumentParser, set[str]]:
             help="stock: train in Lightning's own loop over batches, which is slower (default: "
             'the lean one, wherever it does the same)',
         ),
+        parser.add_argument(
+            '--progress',
+            choices=_options.PROGRESSES,
+            help='what draws the live bar, on a terminal; plain: no bar, only the lines that a '
+            'file gets (default: auto: rich if it is installed, else tqdm; plain under CI)',
+        ),
     ]
     valued += _options.add_arguments(parser)
     return parser, {name for action in valued for name in action.option_strings}
@@ -209,7 +234,9 @@ def split(argv: Sequence[str], valued: set[str]) -> tuple[Sequence[str], Sequenc
     """
     index = 0
     while index < len(argv) and argv[index].startswith('-') and argv[index] != '-m':
-        index += 2 if argv[index] in valued else 1
+        # The number of `--verify` may be left out.
+        number = argv[index] == '--verify' and argv[index + 1 : index + 2]
+        index += 2 if argv[index] in valued or (number and number[0].isdigit()) else 1
     return argv[:index], argv[index:]
 
 

@@ -83,6 +83,11 @@ def uninstall() -> None:
 
 def _export() -> None:
     os.environ[ENV] = '1'
+    export_site()
+
+
+def export_site() -> None:
+    """Have child processes begin with `_site/sitecustomize.py`."""
     paths = os.environ.get('PYTHONPATH')
     if not paths:
         os.environ['PYTHONPATH'] = _SITE

@@ -77,6 +77,11 @@ class _Magic:
             options = parser.parse_args(own)
             if target == ['-m']:
                 parser.error('-m needs the name of a module')
+            if options.verify is not None:
+                parser.error(
+                    '--verify runs a script under nncore too, in processes of its own: '
+                    '!python -m nncore_compat --verify script.py'
+                )
             earlier = _settings()
             _put_back(_before)
             try:
