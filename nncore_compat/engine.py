@@ -726,6 +726,16 @@ class Engine(State):
         Args:
             eval: As for ``launch``.
             resume: As for ``launch``. ``--resume`` of the command line goes over it.
+
+        Returns:
+            The plan, whose ``str`` is what ``--dry-run`` prints. ``plan.stages``, ``plan.rates``,
+            ``plan.problems``, ... hold what is in it, ``plan.ok`` says whether training would
+            begin without an error, and ``plan.plot('lr.png')`` draws the learning rates.
+
+        Examples:
+            >>> plan = engine.plan()
+            >>> plan.ok, plan.iterations > 0
+            (True, True)
         """
         from ._plan.plan import plan
 
