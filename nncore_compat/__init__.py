@@ -56,6 +56,7 @@ __all__ = [  # noqa: RUF022
     'save_checkpoint',
     'set_random_seed',
     'MetricHook',
+    'LightningLoggerWriter',
     'as_callback',
     'install',
     'quirks',
@@ -79,6 +80,24 @@ def __getattr__(name: str) -> Any:
     api = vars(import_module('._api', __name__))
     globals().update((known, api[known]) for known in __all__ if known in api and known[0] != '_')
     return globals()[name]
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Do for a notebook what the runner does for a script: ``%load_ext nncore_compat``.
+
+    Args:
+        ipython: IPython's shell.
+    """
+    import_module('._notebook', __name__).load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Undo that: ``%unload_ext nncore_compat``.
+
+    Args:
+        ipython: IPython's shell.
+    """
+    import_module('._notebook', __name__).unload(ipython)
 
 
 def __dir__() -> list[str]:

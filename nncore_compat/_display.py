@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _bar_styles, _device_values, _options
+from . import _loader_parts as parts
 from ._bar_styles import Line
 from ._device_values import Later
 from ._progress import ProgressBar
@@ -224,7 +225,7 @@ class _Training:
         if engine.max_stages > 1:
             details.append(f'stage {min(engine.stage + 1, engine.max_stages)}/{engine.max_stages}')
         title = f'Epoch {engine._running_epoch + 1}/{engine.max_epochs}'
-        return Line(title, done, length(engine.data_loaders['train']), details)
+        return Line(title, done, parts.length(engine.data_loaders['train']), details)
 
     def _note_loss(self) -> None:
         engine = self._engine
@@ -314,14 +315,6 @@ class _Pace:
         if seconds >= 1:
             return [f'{seconds:.2f} s/it']
         return [f'{seconds * 1000:.{1 if seconds < 0.1 else 0}f} ms/it']
-
-
-def length(loader: Any) -> int | None:
-    """Return the number of batches of a loader, None if nobody knows."""
-    try:
-        return len(loader)
-    except TypeError:
-        return None
 
 
 def _rates(engine: Engine) -> str:

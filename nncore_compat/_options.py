@@ -12,6 +12,7 @@ ENV = 'NNCORE_COMPAT_TRAINER'
 RESUME = 'NNCORE_COMPAT_RESUME'
 LOOP = 'NNCORE_COMPAT_LOOP'
 LOOPS = ('auto', 'stock')
+REPORT = 'NNCORE_COMPAT_REPORT'
 PROGRESS = 'NNCORE_COMPAT_PROGRESS'
 PROGRESSES = ('auto', 'rich', 'tqdm', 'plain')
 
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             action='append',
             default=[],
             metavar='KEY=VALUE',
-            help="any other argument of Lightning's Trainer; may be given several times",
+            help="any other argument of Lightning's Trainer, such as logger=csv; may be given "
+            'several times',
         )
     )
     return actions
@@ -167,6 +169,27 @@ def _one_of(names: tuple[str, ...], variable: str) -> str:
     if name not in names:
         raise ValueError(f'{variable} must be one of {", ".join(names)}, but is {name!r}')
     return name
+
+
+def report_to(path: str) -> None:
+    """Have what runs in this process and its children reported.
+
+    Args:
+        path: The JSON file.
+
+    Raises:
+        ValueError: It cannot be written there.
+    """
+    # The script may be about to change to another folder.
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
+        raise ValueError(f'--report: expected a file in a folder that exists, but got {path}')
+    os.environ[REPORT] = path
+
+
+def reports_to() -> str | None:
+    """Return the file for the report, if one was asked for."""
+    return os.environ.get(REPORT) or None
 
 
 def _literal(text: str) -> Any:

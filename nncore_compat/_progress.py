@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sized
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
+from ._console import show
 from ._timer import Timer
 from .comm import is_main_process
 
@@ -92,5 +93,5 @@ class ProgressBar:
 
     def _show(self, line: str) -> None:
         # A shorter line is padded, so that nothing of a longer one stays on the screen.
-        print(line.ljust(self._last_length), end='')
+        show(line.ljust(self._last_length))
         self._last_length = len(line)

@@ -13,6 +13,7 @@ from . import progress
 from .averages import Averages
 from .callback import FirstSegment
 from .held import EngineReference
+from .loggers import prepare
 from .module import StagesModule
 from .requirements import (
     give_logger,
@@ -64,11 +65,12 @@ class Arrangement:
         self._running = False
 
     def check(self, callback: Any) -> None:
-        """Refuse a callback that needs what the user has switched off.
+        """Refuse a callback that needs what the user has switched off, or a writer's logger.
 
         Raises:
-            ValueError: It does.
+            KeyError, TypeError, ValueError: It does, or there is no such logger.
         """
+        prepare(callback)
         if isinstance(callback, Callback):
             refuse_switched_off(callback, self.settings)
 

@@ -10,7 +10,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ..builder import build_hook
-from ..hooks import EvalHook, Hook, LrUpdaterHook, MetricHook, OptimizerHook, PreciseBNHook
+from ..hooks import (
+    EvalHook,
+    EventWriterHook,
+    Hook,
+    LrUpdaterHook,
+    MetricHook,
+    OptimizerHook,
+    PreciseBNHook,
+)
+from .loggers import prepare
 from .module import StagesModule
 from .view import View
 
@@ -53,6 +62,15 @@ def as_callback(hook: Hook | dict[str, Any] | str, **kwargs: Any) -> Callback:
     Raises:
         TypeError: It is no hook.
         ValueError: Its name is unknown, or it would do what is the Trainer's to do.
+
+    Examples:
+        >>> from lightning.pytorch import Trainer
+        >>> class Greet(Hook):
+        ...     def before_train_epoch(self, engine):
+        ...         print('epoch', engine.epoch + 1)
+        >>> trainer = Trainer(max_epochs=3, logger=False, callbacks=[as_callback(Greet())])
+        >>> trainer.callbacks[0]
+        as_callback(Greet())
     """
     if isinstance(hook, (dict, str)):
         hook = build_hook(hook, **kwargs)
@@ -66,6 +84,7 @@ def as_callback(hook: Hook | dict[str, Any] | str, **kwargs: Any) -> Callback:
             f'{hook.name}(run_test=True) cannot work in a Trainer of Lightning, which runs no test '
             'within a fit: have the steps of the validation return _out, and leave run_test out'
         )
+    prepare(hook)
     return HookCallback(hook)
 
 
@@ -79,7 +98,8 @@ class HookCallback(Callback):
     """
 
     def __init__(self, hook: Hook) -> None:
-        self.hook = hook
+        # Not as a Hook: what stands in for the engine is none.
+        self.hook: Any = hook
         # Of the fit that runs, unless an engine calls the hook.
         self.view: View | None = None
         self.party: list[HookCallback] = []
@@ -119,6 +139,9 @@ class HookCallback(Callback):
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
+        if self.view is not None and isinstance(self.hook, EventWriterHook):
+            self.view._failure = exception
+            self.hook.after_launch(self.view)
         self._leave(module)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -228,7 +251,7 @@ class HookCallback(Callback):
 
     def _leave(self, module: LightningModule) -> None:
         if isinstance(module, StagesModule):
-            hooks = module.engine.hooks
-            if hooks.get(self.hook.name) is self.hook:
-                del hooks[self.hook.name]
+            hooks, name = module.engine.hooks, self.hook.name
+            if hooks.get(name) is self.hook:
+                del hooks[name]
         self.view, self.party = None, []

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.trainer.states import TrainerFn
 
-from .. import _evaluation, _phases, _remember
+from .. import _evaluation, _failure, _phases, _remember
 from . import checkpoint_io, progress, settings, sharded, strategy
 from .arrangement import Arrangement
 from .precision import take_over
@@ -102,6 +102,7 @@ class Guest(Callback):
         told = {'logger': trainer.loggers}
         self._set(run, 'arrangement', Arrangement(engine, trainer, run.module, told, self))
         run.arrangement.begin()
+        engine._failure, engine._failed_in, engine._told = None, None, ()
         # As for callbacks of the engine's list: those that monitor look at the ends of epochs.
         run.module.put_off_validation(trainer, not validates(engine))
         self._set(run, 'fitting', True)
@@ -119,6 +120,8 @@ class Guest(Callback):
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
+        if self.run.fitting:
+            _failure.end(self.run.engine, getattr(exception, 'original', exception))
         self._leave()
 
     def _load(self, path: str, **kwargs: Any) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
-from .._display import Task, begin_task, length
+from .. import _loader_parts as parts
+from .._display import Task, begin_task
+from .._failure import blame
 from .._signals import checkpoint_hook
 from .._state_dict import uncompiled
 from . import reentry
@@ -78,7 +80,7 @@ class StagesModule(LightningModule):
         # Where the Trainer stops, if that is before the last stage does.
         self.max_epochs = NEVER
         self.views = {
-            split: LoaderView(functools.partial(self._loader, split))
+            split: LoaderView(functools.partial(self._loader, split), self.engine._clock)
             for split in ('train', 'val', 'test')
         }
 
@@ -207,7 +209,13 @@ class StagesModule(LightningModule):
         self.resting = True
         try:
             for action in todo:
-                action(engine)
+                try:
+                    action(engine)
+                except Exception as error:
+                    hook = getattr(action, '__self__', None)
+                    if hook is not None:
+                        blame(engine, error, hook, action.__name__)
+                    raise
         finally:
             self.resting = False
 
@@ -299,8 +307,8 @@ class StagesModule(LightningModule):
             with self.recorded():
                 self.engine.val_epoch()
             return
-        resize_validation(self.trainer, len(self.views['val']))
-        self.task = begin_task('Validating', length(self.engine.data_loader))
+        resize_validation(self.trainer, self.views['val'].limit)
+        self.task = begin_task('Validating', parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
@@ -359,7 +367,7 @@ class StagesModule(LightningModule):
     @callers_grad_mode
     @passes_stop_iteration
     def on_test_start(self) -> None:
-        self.task = begin_task('Testing', length(self.engine.data_loader))
+        self.task = begin_task('Testing', parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
