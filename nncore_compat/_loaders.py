@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from . import _loader_parts as parts
-from . import quirks
+from . import _preview, quirks
 from ._errors import located
 from .builder import build_dataloader
 
@@ -29,7 +29,8 @@ def is_single(data_loaders: Any) -> bool:
             )
         return single
     # On a loader, 0.4.7's question runs through all batches.
-    return 'train' not in data_loaders if quirks.active('single-loader') else True
+    asking = quirks.active('single-loader') and not _preview.asked()
+    return 'train' not in data_loaders if asking else True
 
 
 def fill(data_loaders: Any) -> dict[str, Any]:

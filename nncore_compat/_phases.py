@@ -104,9 +104,25 @@ def _call_after_train_epoch(engine: Engine) -> None:
 
 
 def _validation_due(engine: Engine, in_stage: int) -> bool:
+    due, changed = validation_due(engine, in_stage)
+    for name, message in changed.items():
+        quirks.met(name, engine, message)
+    return due
+
+
+def validation_due(engine: Any, in_stage: int) -> tuple[bool, dict[str, str]]:
+    """Tell whether to validate after an epoch.
+
+    Args:
+        engine: The engine, or what counts like one.
+        in_stage: How many epochs of the stage are done.
+
+    Returns:
+        The answer, and the quirks of 0.4.7 that would change it, with what is done instead.
+    """
     cfg = engine.cur_stage.get('validation')
     if cfg is None or 'val' not in engine.data_loaders or cfg.get('interval', 0) <= 0:
-        return False
+        return False, {}
     interval, offset = cfg['interval'], cfg.get('offset', 0)
 
     def due(count: int, first: int) -> bool:
@@ -116,20 +132,16 @@ def _validation_due(engine: Engine, in_stage: int) -> bool:
     late = engine.epoch_in_stage
     count = late if quirks.active('skip-stage-end-validation') else in_stage
     first = 0 if quirks.active('validation-offset') else offset
-    answer = due(count, first)
+    answer, changed = due(count, first), {}
     if answer != due(late, first):
-        quirks.met(
-            'skip-stage-end-validation',
-            engine,
-            f'validating the last epoch of stage {engine.stage + 1}',
+        changed['skip-stage-end-validation'] = (
+            f'validating the last epoch of stage {engine.stage + 1}'
         )
     if answer != due(count, 0):
-        quirks.met(
-            'validation-offset',
-            engine,
-            f'stages[{engine.stage}].validation counts its interval from epoch {offset + 1}',
+        changed['validation-offset'] = (
+            f'stages[{engine.stage}].validation counts its interval from epoch {offset + 1}'
         )
-    return answer
+    return answer, changed
 
 
 def forward(engine: Engine, data: Any) -> dict[str, Any]:

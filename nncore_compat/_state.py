@@ -114,7 +114,14 @@ class State:
         action(self)
 
     def reset_states(self) -> None:
-        """Go back to the first iteration, with an empty buffer."""
+        """Go back to the first iteration, with an empty buffer.
+
+        Examples:
+            >>> engine.launch()
+            >>> engine.reset_states()
+            >>> engine.epoch, engine.iter
+            (0, 0)
+        """
         self.buffer.clear()
         self._max_stages = len(self.stages)
         self._max_epochs = sum(stage['epochs'] for stage in self.stages)
@@ -134,69 +141,152 @@ class State:
 
     @property
     def mode(self) -> str | None:
-        """``'train'``, ``'val'`` or ``'test'``; None before the first epoch."""
+        """``'train'``, ``'val'`` or ``'test'``; None before the first epoch.
+
+        Examples:
+            >>> hook = ClosureHook('before_epoch', lambda engine: print(engine.mode))
+            >>> Engine(model, loaders, stages={**stages[0], 'epochs': 1}, hooks=[hook]).launch()
+            train
+            val
+        """
         return self._mode
 
     @property
     def stage(self) -> int:
-        """The current stage, from 0."""
+        """The current stage, from 0.
+
+        Examples:
+            >>> hook = ClosureHook('before_stage', lambda engine: print(engine.stage))
+            >>> Engine(model, loaders, stages=[stages[0], stages[0]], hooks=[hook]).launch()
+            0
+            1
+        """
         return self._stage
 
     @property
     def epoch(self) -> int:
-        """The current training epoch over all stages, from 0: the number of finished ones."""
+        """The current training epoch over all stages, from 0: the number of finished ones.
+
+        Examples:
+            >>> engine.launch()
+            >>> engine.epoch
+            2
+        """
         return self._epoch
 
     @property
     def iter(self) -> int:
-        """The current training iteration over all stages, from 0: the number of finished ones."""
+        """The current training iteration over all stages, from 0: the number of finished ones.
+
+        Examples:
+            >>> engine.launch()
+            >>> engine.iter
+            6
+        """
         return self._iter
 
     @property
     def start_iter(self) -> int:
-        """The iteration that this run resumed from."""
+        """The iteration that this run resumed from.
+
+        Examples:
+            >>> engine.start_iter
+            0
+        """
         return self._start_iter
 
     @property
     def max_stages(self) -> int:
-        """Number of stages."""
+        """Number of stages.
+
+        Examples:
+            >>> engine.max_stages
+            1
+        """
         return self._max_stages
 
     @property
     def max_epochs(self) -> int:
-        """Number of epochs of all stages."""
+        """Number of epochs of all stages.
+
+        Examples:
+            >>> engine.max_epochs
+            2
+        """
         return self._max_epochs
 
     @property
     def max_iters(self) -> int:
-        """Number of training iterations of all stages."""
+        """Number of training iterations of all stages.
+
+        Examples:
+            >>> engine.max_iters  # two epochs of three batches
+            6
+        """
         return self._max_iters
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """What ``launch`` hands to the model; to change it changes nothing."""
+        """What ``launch`` hands to the model; to change it changes nothing.
+
+        Examples:
+            >>> engine.launch(temperature=2.0)  # forward(data, mode=..., temperature=2.0)
+            >>> engine.kwargs
+            {'temperature': 2.0}
+        """
         return _copied(self._kwargs)
 
     @property
     def cur_stage(self) -> dict[str, Any]:
-        """The config of the current stage; of the last one when all are done."""
+        """The config of the current stage; of the last one when all are done.
+
+        Examples:
+            >>> engine.cur_stage['optimizer']
+            {'type': 'SGD', 'lr': 0.1}
+        """
         return self.stages[min(self._stage, len(self.stages) - 1)]
 
     @property
     def epoch_in_stage(self) -> int:
-        """The epoch within its stage, from 0; past the end, the last stage's number of epochs."""
+        """The epoch within its stage, from 0; past the end, the last stage's number of epochs.
+
+        Examples:
+            >>> def show(engine):
+            ...     print(engine.epoch_in_stage)
+            >>> hook = ClosureHook('before_train_epoch', show)
+            >>> Engine(model, loaders, stages=[stages[0], stages[0]], hooks=[hook]).launch()
+            0
+            1
+            0
+            1
+        """
         stage, epoch = _stages.locate(self.stages, self._epoch)
         return epoch if stage < len(self.stages) else self.stages[-1]['epochs']
 
     @property
     def iter_in_stage(self) -> int:
-        """The training iteration within its stage, from 0."""
+        """The training iteration within its stage, from 0.
+
+        Examples:
+            >>> engine.iter_in_stage
+            0
+        """
         epochs = sum(stage['epochs'] for stage in self.stages[: self._stage])
         return self._iter - self._length(self.data_loaders['train']) * epochs
 
     @property
     def iter_in_epoch(self) -> int:
-        """The training iteration within its epoch, from 0."""
+        """The training iteration within its epoch, from 0.
+
+        Examples:
+            >>> seen = []
+            >>> def note(engine):
+            ...     seen.append(engine.iter_in_epoch)
+            >>> engine.register_hook(ClosureHook('before_train_iter', note))
+            >>> engine.launch()
+            >>> seen
+            [0, 1, 2, 0, 1, 2]
+        """
         return self._iter - self._length(self.data_loaders['train']) * self._epoch
 
     def _length(self, loader: Any) -> int:

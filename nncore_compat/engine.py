@@ -10,8 +10,8 @@ import socket
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import nn
@@ -28,11 +28,12 @@ from . import (
     _loaders,
     _nncore,
     _phases,
+    _preflight,
+    _preview,
     _ready,
     _report,
     _resume,
     _stages,
-    _timeline,
     _work_dir,
     quirks,
 )
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 
     from ._lightning.run import Run
     from ._lightning.timeline import Timeline
+    from ._plan.plan import Plan
+    from .configs import AnyHook, AnyLoader, AnyStage
 
 DEFAULT_HOOKS = [
     'TimerHook',
@@ -72,23 +75,23 @@ DEFAULT_HOOKS = [
 class Engine(State):
     """Train, validate and test a model in stages, with hooks doing everything else.
 
-    ::
-
-        before_launch
-        for stage in stages:
-            build the stage's optimizer; before_stage
-            for epoch in range(stage['epochs']):
-                before_train_epoch
-                for batch in data_loaders['train']:
-                    before_train_iter; forward; after_train_iter (backward, step, logs)
-                after_train_epoch (checkpoint)
-                if validation is due:
-                    before_val_epoch
-                    for batch in data_loaders['val']:
-                        before_val_iter; forward; after_val_iter
-                    after_val_epoch (evaluation)
-            after_stage
-        after_launch
+    ```text
+    before_launch
+    for stage in stages:
+        build the stage's optimizer; before_stage
+        for epoch in range(stage['epochs']):
+            before_train_epoch
+            for batch in data_loaders['train']:
+                before_train_iter; forward; after_train_iter (backward, step, logs)
+            after_train_epoch (checkpoint)
+            if validation is due:
+                before_val_epoch
+                for batch in data_loaders['val']:
+                    before_val_iter; forward; after_val_iter
+                after_val_epoch (evaluation)
+        after_stage
+    after_launch
+    ```
 
     A Lightning Trainer drives the loop: one fit for all stages.
 
@@ -117,7 +120,51 @@ class Engine(State):
 
     Raises:
         TypeError, ValueError, KeyError: An argument is wrong; the message names the place.
+
+    Examples:
+        >>> stages = [
+        ...     {
+        ...         'epochs': 2,
+        ...         'optimizer': {'type': 'Adam', 'lr': 1e-2},
+        ...         'warmup': {'type': 'iter', 'policy': 'linear', 'steps': 3},
+        ...     },
+        ...     {
+        ...         'epochs': 1,
+        ...         'optimizer': {'type': 'SGD', 'lr': 1e-2, 'momentum': 0.9},
+        ...         'lr_schedule': {'type': 'iter', 'policy': 'cosine'},
+        ...         'validation': {'interval': 1},
+        ...     },
+        ... ]
+        >>> engine = Engine(model, loaders, stages=stages)
+        >>> engine.launch()
+        >>> engine.epoch, engine.iter
+        (3, 9)
     """
+
+    model: Any
+    """The model, wrapped if it was given so."""
+    stages: Sequence[dict[str, Any]]
+    """The configs of all stages."""
+    data_loaders: dict[str, Any]
+    """The loaders by split: `train`, `val`, `test`."""
+    data_loader: Any
+    """The loader of the split that runs."""
+    hooks: OrderedDict[str, Any]
+    """The hooks and Lightning callbacks by name, in the order in which they are called."""
+    buffer: Buffer
+    """The latest values of what the model returned and of what hooks added."""
+    losses: dict[str, Any]
+    """The losses of the current iteration, with their graphs: tensors by key."""
+    optimizer: torch.optim.Optimizer
+    """The optimizer of the current stage."""
+    logger: logging.Logger
+    """The logger."""
+    amp_cfg: dict[str, Any]
+    """The arguments of `torch.autocast`."""
+    meta: Any
+    """What was given as `meta`."""
+    debug: bool
+    """Whether outputs and gradients are looked through for Inf and NaN."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -131,16 +178,16 @@ class Engine(State):
 
     def __init__(
         self,
-        model: nn.Module | dict | str,
-        data_loaders: dict | str | Any,
-        stages: list[dict] | dict | None = None,
-        hooks: list | None = None,
+        model: nn.Module | dict[str, Any] | str,
+        data_loaders: Mapping[str, AnyLoader] | AnyLoader,
+        stages: Sequence[AnyStage] | AnyStage | None = None,
+        hooks: Sequence[AnyHook] | AnyHook | None = None,
         buffer_size: int = 100000,
         logger: logging.Logger | str | None = None,
         work_dir: str | None = None,
         seed: int | None = None,
         meta: Any = None,
-        amp: dict | str | bool | None = None,
+        amp: dict[str, Any] | str | bool | None = None,
         debug: bool = False,
         *,
         trainer: dict[str, Any] | None = None,
@@ -149,6 +196,11 @@ class Engine(State):
         self._time = time.strftime('%Y%m%d%H%M%S', time.localtime())
         self.work_dir = work_dir or os.path.join('work_dirs', self._time)
         self._named_work_dir = bool(work_dir)
+        if _preview.asked() == _preview.PLAN:
+            model, data_loaders, stages, hooks, buffer_size, amp, trainer = _preflight.usable(
+                model, data_loaders, stages, hooks, buffer_size, seed, amp, trainer, **kwargs
+            )
+            kwargs = {}
         self.model = build_model(model, **kwargs)
         self.stages = _stages.resolve(stages)
         self.amp_cfg = _amp.parse(amp)
@@ -163,7 +215,7 @@ class Engine(State):
             for key, loader in _loaders.fill(data_loaders).items()
         }
         self._run.split_data()
-        self.hooks: OrderedDict[str, Any] = OrderedDict()
+        self.hooks = OrderedDict()
         self._dispatch = Dispatch()
         self.register_hook(DEFAULT_HOOKS)
         if is_distributed() or self._run.several:
@@ -179,7 +231,8 @@ class Engine(State):
         self._log_file = os.path.join(self._place.absolute, self._time + '.log')
         # A script that evaluates sets up its logger without a file, and gives no work_dir, to
         # leave nothing behind.
-        self.logger = get_logger(logger, log_file=self._begin_log, late=work_dir is not None)
+        log_file = None if _preview.asked() else self._begin_log
+        self.logger = get_logger(logger, log_file=log_file, late=work_dir is not None)
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):
@@ -206,22 +259,45 @@ class Engine(State):
 
     @property
     def trainer(self) -> Trainer:
-        """Lightning's Trainer of the last launch, before the first one that of the first."""
+        """Lightning's Trainer of the last launch, before the first one that of the first.
+
+        Examples:
+            >>> engine = Engine(model, loaders, stages=stages, trainer={'precision': 'bf16-mixed'})
+            >>> engine.trainer.precision, engine.trainer.world_size
+            ('bf16-mixed', 1)
+        """
         return self._run.trainer
 
     @property
     def lightning_module(self) -> LightningModule:
-        """The stages as a LightningModule, for that Trainer."""
+        """The stages as a LightningModule, for that Trainer or for one of your own.
+
+        Examples:
+            >>> from lightning.pytorch import Trainer
+            >>> quiet = {'enable_progress_bar': False, 'enable_model_summary': False}
+            >>> trainer = Trainer(logger=False, **quiet)
+            >>> trainer.fit(engine.lightning_module)
+            >>> engine.epoch
+            2
+        """
         self._run.module.keep_engine()
         return self._run.module
 
     def get_amp_type(self) -> str | None:
-        """Return ``'fp16'`` or ``'bf16'``, None when mixed precision is off."""
+        """Return the type of automatic mixed precision.
+
+        Returns:
+            ``'fp16'`` or ``'bf16'``, None when it is off.
+
+        Examples:
+            >>> Engine(model, loaders, stages=stages, amp='bf16').get_amp_type()
+            'bf16'
+        """
         return _amp.label(self.amp_cfg, self._model_device.type)
 
     def register_hook(
         self,
-        hook: list | Hook | Callback | dict | str,
+        hook: Sequence[AnyHook] | AnyHook,
         before: str | None = None,
         overwrite: bool = True,
         **kwargs: Any,
@@ -246,6 +322,14 @@ class Engine(State):
             TypeError: It is neither a hook nor a callback.
             ValueError: The name, or ``before``, is unknown, or the callback cannot work here.
             KeyError: There is one of that name, and ``overwrite`` is False.
+
+        Examples:
+            >>> from lightning.pytorch.callbacks import EarlyStopping
+            >>> engine.register_hook({'type': 'EvalHook', 'high_keys': ['acc']})
+            >>> engine.register_hook(EarlyStopping(monitor='val_loss', patience=3))
+            >>> engine.register_hook('PreciseBNHook', before='CheckpointHook', num_iters=3)
+            >>> list(engine.hooks)[2:4], list(engine.hooks)[-1]
+            (['OptimizerHook', 'PreciseBNHook'], 'EarlyStopping')
         """
         if isinstance(hook, (list, tuple)):
             for h in hook:
@@ -262,7 +346,9 @@ class Engine(State):
             self._notice(f"'{name}' replaces the one registered before: give it another name")
         self._run.arrangement.follow()
 
-    def unregister_hook(self, hook: list | Hook | Callback | str) -> None:
+    def unregister_hook(
+        self, hook: Sequence[Hook | Callback | str] | Hook | Callback | str
+    ) -> None:
         """Unregister a hook or callback, or a list of them.
 
         Args:
@@ -270,6 +356,11 @@ class Engine(State):
 
         Raises:
             KeyError: It is not registered.
+
+        Examples:
+            >>> engine.unregister_hook('CheckpointHook')
+            >>> 'CheckpointHook' in engine.hooks
+            False
         """
         if isinstance(hook, (list, tuple)):
             for h in hook:
@@ -278,12 +369,22 @@ class Engine(State):
         _hook_list.remove(self.hooks, hook)
         self._run.arrangement.follow()
 
-    def load_checkpoint(self, checkpoint: dict | str, **kwargs: Any) -> None:
+    def load_checkpoint(
+        self, checkpoint: dict[str, Any] | str | os.PathLike[str], **kwargs: Any
+    ) -> None:
         """Load weights.
 
         Args:
             checkpoint: A dict, a file name, a URL or ``torchvision://<model_name>``.
             **kwargs: ``strict``, ``warning``, ``keys`` of ``utils.load_checkpoint``.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            RuntimeError: There are no weights in it, or with ``strict`` they do not fit.
+
+        Examples:
+            >>> _ = save_checkpoint(model, 'weights.pth')
+            >>> engine.load_checkpoint('weights.pth', strict=True)
         """
         load_checkpoint(
             self.model, checkpoint, map_location=self._model_device, logger=self.logger, **kwargs
@@ -291,7 +392,7 @@ class Engine(State):
         source = f' from {checkpoint}' if isinstance(checkpoint, str) else ''
         self.logger.info(f'Loaded checkpoint{source}')
 
-    def resume(self, checkpoint: dict | str | os.PathLike[str], **kwargs: Any) -> None:
+    def resume(self, checkpoint: dict[str, Any] | str | os.PathLike[str], **kwargs: Any) -> None:
         """Go on where a checkpoint was saved.
 
         From a file of ours the next launch goes on exactly as the run that was interrupted, in the
@@ -309,6 +410,14 @@ class Engine(State):
             FileNotFoundError: There is no such file.
             RuntimeError: It is no checkpoint of a training run, or what is in it cannot be.
             KeyError: It has no optimizer.
+
+        Examples:
+            >>> engine.launch()
+            >>> again = Engine(Net(), loaders, stages=stages)
+            >>> again.resume(f'{engine.work_dir}/epoch_1.pth')
+            >>> again.launch()
+            >>> torch.equal(again.model.fc.weight, engine.model.fc.weight)
+            True
         """
         _resume.resume(self, checkpoint, **kwargs)
 
@@ -317,6 +426,13 @@ class Engine(State):
 
         Args:
             data: A batch.
+
+        Examples:
+            >>> class Masked(Engine):
+            ...     def train_iter(self, data):
+            ...         points, labels = data
+            ...         super().train_iter((points * (torch.rand_like(points) < 0.9), labels))
+            >>> Masked(model, loaders, stages=stages).launch()
         """
         self._call_hook('before_train_iter')
         _phases.train_forward(self, data)
@@ -328,6 +444,18 @@ class Engine(State):
 
         Args:
             data: A batch.
+
+        Examples:
+            >>> class Timed(Engine):
+            ...     batches = 0
+            ...
+            ...     def val_iter(self, data):
+            ...         self.batches += 1
+            ...         super().val_iter(data)
+            >>> engine = Timed(model, loaders, stages=stages)
+            >>> engine.launch()
+            >>> engine.batches
+            6
         """
         self._call_hook('before_val_iter')
         _phases.eval_forward(self, data, sum_losses=True)
@@ -338,11 +466,23 @@ class Engine(State):
 
         Args:
             data: A batch.
+
+        Examples:
+            >>> engine.test_iter(next(iter(loaders['val'])))
+            >>> engine.buffer.count('_out')
+            1
         """
         _phases.eval_forward(self, data, sum_losses=False)
 
     def val_epoch(self) -> None:
-        """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden."""
+        """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden.
+
+        Examples:
+            >>> engine.launch()
+            >>> engine.val_epoch()
+            >>> engine.mode
+            'val'
+        """
         _phases.enter_mode(self, 'val')
         self._call_hook('before_val_epoch')
         bar = ProgressBar(num_tasks=_loader_parts.length(self.data_loader))
@@ -356,6 +496,11 @@ class Engine(State):
 
         Args:
             split: Key of ``data_loaders``.
+
+        Examples:
+            >>> engine.test_epoch('val')
+            >>> sorted(engine.evaluate())
+            ['acc']
         """
         _phases.enter_mode(self, 'test', split)
         if self._run.testing_through_lightning:
@@ -374,6 +519,11 @@ class Engine(State):
 
         Raises:
             KeyError: Nothing was collected: the model returned no ``_out``.
+
+        Examples:
+            >>> engine.test_epoch()
+            >>> 0 <= engine.evaluate()['acc'] <= 1
+            True
         """
         output = _evaluation.evaluate(self)
         if output and self._run.module.averages is not None:
@@ -388,14 +538,41 @@ class Engine(State):
 
         Returns:
             The metrics by split.
+
+        Examples:
+            >>> list(engine.eval_mode('both'))
+            ['val', 'test']
         """
         return _evaluation.run(self, mode)
+
+    @overload
+    def launch(
+        self,
+        eval: Literal[False] = False,
+        *,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None: ...
+
+    @overload
+    def launch(
+        self, eval: Literal[True, 'val', 'test', 'both'], *, resume: None = None, **kwargs: Any
+    ) -> dict[str, Any]: ...
+
+    @overload
+    def launch(
+        self,
+        eval: bool | str = False,
+        *,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any] | None: ...
 
     def launch(
         self,
         eval: bool | str = False,
         *,
-        resume: dict | str | os.PathLike[str] | None = None,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any] | None:
         """Run all stages, or only an evaluation.
@@ -414,11 +591,26 @@ class Engine(State):
 
         Raises:
             TypeError, ValueError: ``resume`` is nothing to resume from, or goes with ``eval``.
+
+        Examples:
+            >>> engine.launch()
+            >>> list(engine.launch(eval='val'))
+            ['val']
+
+            With a fixed `work_dir`, this can be killed at any moment and started again:
+
+            >>> engine = Engine(model, loaders, stages=stages, work_dir='runs/first')
+            >>> engine.launch(resume='auto')
         """
-        if _timeline.asked():
+        if _preview.asked() == _preview.TIMELINE:
             if is_main_process():
                 print(self.timeline())
             raise SystemExit(0)
+        if _preview.asked() == _preview.PLAN:
+            from ._plan.shown import show
+
+            show(self, eval, resume)
+            return None
         self._resume_from = _auto_resume.choose(self, eval, resume)
         self._kwargs = kwargs
         if self._run.used:
@@ -501,10 +693,39 @@ class Engine(State):
         _auto_resume.begin(self)
 
     def timeline(self) -> Timeline:
-        """Return who is called at each moment of a training run, in order; printed, a table."""
+        """Return who is called at each moment of a training run, in order; printed, a table.
+
+        Returns:
+            The table, whose ``str`` is what ``--timeline`` prints.
+
+        Examples:
+            >>> print(engine.timeline())
+            nncore                   Lightning                  who is called, in order
+            ...
+        """
         from ._lightning.timeline import timeline
 
         return timeline(self)
+
+    def plan(
+        self,
+        eval: bool | str = False,
+        *,
+        resume: dict | str | os.PathLike[str] | None = None,
+    ) -> Plan:
+        """Return what a launch would do, checked as far as it can be; printed, a page of text.
+
+        It says how many batches, iterations and steps there are, what the learning rates will be,
+        which epochs are validated and saved, who is called when, and what is wrong. Nothing is
+        trained, written or changed, and no loader is iterated.
+
+        Args:
+            eval: As for ``launch``.
+            resume: As for ``launch``. ``--resume`` of the command line goes over it.
+        """
+        from ._plan.plan import plan
+
+        return plan(self, eval=eval, resume=resume)
 
     def _call_hook(self, name: str) -> None:
         self._dispatch.call(self.hooks.values(), name, self)

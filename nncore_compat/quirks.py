@@ -9,7 +9,9 @@ difference, `all` for every one of them. Child processes follow, through the env
 from __future__ import annotations
 
 import difflib
+import logging
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,6 +72,11 @@ def enable(spec: str) -> None:
 
     Raises:
         ValueError: A name is not in `QUIRKS`.
+
+    Examples:
+        >>> quirks.enable('eval-interval')
+        >>> quirks.active('eval-interval'), quirks.active('hook-defaults')
+        (True, False)
     """
     global _active
     _active = _parse(spec)
@@ -87,6 +94,10 @@ def active(name: str) -> bool:
 
     Raises:
         ValueError: The environment variable, read at the first call, holds an unknown name.
+
+    Examples:
+        >>> quirks.active('hook-defaults')
+        False
     """
     global _active
     if _active is None:
@@ -103,6 +114,9 @@ def met(name: str, engine: Engine, message: str) -> None:
         name: A key of `QUIRKS`.
         engine: The engine.
         message: What it does instead, in its own terms.
+
+    Examples:
+        >>> quirks.met('single-loader', engine, 'taking the loader as it is')
     """
     if active(name) or name in engine._quirks_met:
         return
@@ -117,10 +131,15 @@ def sum_up(engine: Engine) -> None:
 
     Args:
         engine: The engine.
+
+    Examples:
+        >>> quirks.sum_up(engine)  # one line in its log
     """
     if all(map(active, QUIRKS)):
         return
-    names = engine._quirks_met
-    engine.logger.info(
-        f'Quirks of nncore 0.4.7 that would have changed this run: {", ".join(names) or "none"}'
-    )
+    text = 'Quirks of nncore 0.4.7 that would have changed this run: '
+    if engine._quirks_met:
+        engine.logger.info(text + ', '.join(engine._quirks_met))
+    elif engine.logger.isEnabledFor(logging.INFO):
+        # Not in the log, which is line for line that of nncore then.
+        print(f'nncore_compat: {text}none', file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _amp, _phases, _remember
+from .. import _amp, _phases, _preview, _remember
 from .._clock import Clock
 from .._signals import StopRequests
 from . import (
@@ -84,6 +84,8 @@ class Run:
 
     def join(self) -> None:
         """Have all processes of the run there, and the process group, unless they start later."""
+        if _preview.asked() and processes.to_be_started(self.trainer):
+            return
         with silenced():
             processes.start(self.trainer, early=False)
             if self.several and not self.starts_later:
@@ -93,6 +95,11 @@ class Run:
         """Give each process its share of the data, where the script has not done so."""
         if self.several and not self.starts_later:
             self.engine.data_loaders = processes.split(self.engine.data_loaders, self.trainer)
+
+    @property
+    def brings_precision(self) -> bool:
+        """Whether a precision of Lightning's takes the place of the engine's."""
+        return not isinstance(self.precision, EnginePrecision)
 
     @property
     def several(self) -> bool:

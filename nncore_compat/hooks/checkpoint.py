@@ -26,8 +26,8 @@ class CheckpointHook(Hook):
     Args:
         interval: Saves after every n-th epoch.
         save_optimizer: Whether the optimizer's state is saved as well.
-        create_symlink: Whether `latest.pth` points to the newest file; where links cannot be made it is one
-            more name of it, or a copy.
+        create_symlink: Whether `latest.pth` points to the newest file; where links cannot be made,
+            it is one more name of it, or a copy.
         out: The folder. Default: the engine's `work_dir`.
         every_n_iters: Saves `iter_<n>.pth` after every n-th iteration too.
         keep_last: How many of these files are kept; older ones are removed when a new one is safe.
@@ -38,6 +38,18 @@ class CheckpointHook(Hook):
         best_mode: `max` or `min`. Default: `min` for names with `loss` or `error`, else `max`.
         on_error: `raise`, or `warn` to go on when a file cannot be written.
         background: Whether training goes on while a file is being written.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong kind; the message says what is accepted.
+        OSError: At the launch, when a file cannot be written and `on_error` is `raise`.
+
+    Examples:
+        >>> import os
+        >>> hook = CheckpointHook(every_n_iters=2, keep_last=2, save_best='acc')
+        >>> engine = Engine(model, loaders, stages=stages, hooks=['EvalHook', hook])
+        >>> engine.launch()
+        >>> sorted(name for name in os.listdir(engine.work_dir) if name.endswith('.pth'))
+        ['best_acc.pth', 'epoch_2.pth', 'iter_4.pth']
     """
 
     def __init__(
@@ -64,14 +76,14 @@ class CheckpointHook(Hook):
         self._every_n_iters = every_n_iters
         if every_n_iters is not None:
             check_count(every_n_iters, f'{where}.every_n_iters')
-            self.after_train_iter = self._after_train_iter  # type: ignore[method-assign]
+            vars(self)['after_train_iter'] = self._after_train_iter
         self._keep_last = keep_last
         if keep_last is not None:
             check_count(keep_last, f'{where}.keep_last')
         if save_best is not None and not isinstance(save_best, str):
             raise TypeError(f'{where}.save_best must be the name of a metric, got {save_best!r}')
         if save_best is not None:
-            self.after_val_epoch = self._after_val_epoch  # type: ignore[method-assign]
+            vars(self)['after_val_epoch'] = self._after_val_epoch
         self._save_best = save_best
         self._best_mode = best_mode or ('min' if _is_low(save_best or '') else 'max')
         check_choice(self._best_mode, f'{where}.best_mode', ('max', 'min'))
@@ -88,7 +100,12 @@ class CheckpointHook(Hook):
 
     @property
     def monitors(self) -> str | None:
-        """The metric that is looked at after validations."""
+        """The metric that is looked at after validations.
+
+        Examples:
+            >>> CheckpointHook(save_best='val_loss').monitors
+            'val_loss'
+        """
         return self._save_best
 
     @main_only
@@ -99,7 +116,18 @@ class CheckpointHook(Hook):
         os.makedirs(self._out, exist_ok=True)
 
     def folder(self, engine: Any) -> str:
-        """Where the checkpoints go."""
+        """Where the checkpoints go.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            A path; `~` is expanded.
+
+        Examples:
+            >>> CheckpointHook(out='checkpoints').folder(engine)
+            'checkpoints'
+        """
         return os.path.expanduser(engine.work_dir if self._place is None else self._place.path)
 
     def _after_train_iter(self, engine: Any) -> None:
@@ -110,11 +138,33 @@ class CheckpointHook(Hook):
             engine._when_at_rest(self.save_now)
 
     def save_now(self, engine: Any) -> None:
-        """Saves `iter_<n>.pth`; for when an iteration is over."""
+        """Saves `iter_<n>.pth`; for when an iteration is over.
+
+        Args:
+            engine: The engine.
+
+        Examples:
+            >>> def save_at_start(engine):
+            ...     engine.hooks['CheckpointHook'].save_now(engine)
+            >>> engine.register_hook(ClosureHook('before_train_epoch', save_at_start))
+            >>> engine.launch()
+        """
         self._save(engine, f'iter_{engine.iter}.pth', engine.epoch)
 
     def has_saved(self, engine: Any) -> bool:
-        """Whether nothing was trained since the newest file; known in the main process only."""
+        """Tells whether nothing was trained since the newest file; known in the main process only.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True if so.
+
+        Examples:
+            >>> engine.launch()
+            >>> engine.hooks['CheckpointHook'].has_saved(engine)
+            True
+        """
         return self._safe == engine.iter
 
     def after_train_epoch(self, engine: Any) -> None:

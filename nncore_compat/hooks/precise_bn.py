@@ -18,7 +18,8 @@ class PreciseBNHook(Hook):
     """Replaces the moving averages of batch normalisation by true averages over training batches.
 
     While the model learns, the moving averages mix statistics of different weights. Here the
-    weights stand still. Runs after the last epoch in any case.
+    weights stand still, and means and variances of the batches are averaged, each batch counting
+    the same (Precise BN, section 3 of arXiv:2105.07576). Runs after the last epoch in any case.
 
     Args:
         interval: Runs after every n-th epoch.
@@ -26,6 +27,9 @@ class PreciseBNHook(Hook):
 
     Raises:
         ValueError: When there is nothing to average.
+
+    Examples:
+        >>> Engine(model, loaders, stages=stages, hooks=[PreciseBNHook(num_iters=100)]).launch()
     """
 
     def __init__(self, interval: int = 1, num_iters: int = 200) -> None:

@@ -42,6 +42,14 @@ class EventWriterHook(Hook):
     Raises:
         ValueError: For an unknown writer, or an interval below 1.
         TypeError: For something that is no writer.
+
+    Examples:
+        >>> hook = EventWriterHook(interval=1, writers=['CommandLineWriter', 'JSONWriter'])
+        >>> engine = Engine(model, loaders, stages=stages, hooks=[hook])
+        >>> engine.launch()
+        >>> with open(f'{engine.work_dir}/metrics.json') as file:
+        ...     print(len(file.readlines()), 'lines')  # of six iterations and two validations
+        8 lines
     """
 
     def __init__(

@@ -14,7 +14,12 @@ from .metrics import peak_memory, scalars
 
 @WRITERS.register()
 class CommandLineWriter(Writer):
-    """Writes a line to the engine's logger."""
+    """Writes a line to the engine's logger.
+
+    Examples:
+        >>> hook = EventWriterHook(interval=10, writers=[CommandLineWriter()])
+        >>> engine.register_hook(hook)  # in place of the default one
+    """
 
     _log: str | None = None
 
