@@ -56,6 +56,7 @@ __all__ = [  # noqa: RUF022
     'save_checkpoint',
     'set_random_seed',
     'MetricHook',
+    'LightningLoggerWriter',
     'as_callback',
     'install',
     'quirks',

@@ -92,6 +92,8 @@ def settle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error(str(error))
     if options.loop is not None:
         _options.run_in(options.loop)
+    if options.progress is not None:
+        _options.show(options.progress)
 
 
 def _preview_as(options: argparse.Namespace) -> None:
@@ -204,6 +206,12 @@ def options_parser(prog: str) -> tuple[argparse.ArgumentParser, set[str]]:
             choices=_options.LOOPS,
             help="stock: train in Lightning's own loop over batches, which is slower (default: "
             'the lean one, wherever it does the same)',
+        ),
+        parser.add_argument(
+            '--progress',
+            choices=_options.PROGRESSES,
+            help='what draws the live bar, on a terminal; plain: no bar, only the lines that a '
+            'file gets (default: auto: rich if it is installed, else tqdm; plain under CI)',
         ),
     ]
     valued += _options.add_arguments(parser)

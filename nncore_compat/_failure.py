@@ -59,7 +59,9 @@ def _end(engine: Engine, error: BaseException) -> None:
     silent = quirks.active('silent-failure')
     everyone = isinstance(error, Exception) and comm.get_world_size() == 1 and not silent
     told, engine._told = engine._told, ()
-    for hook in told:
+    # Whoever has not come to the end of before_launch may have opened writers in it.
+    late = [one for one in engine.hooks.values() if isinstance(one, EventWriterHook)]
+    for hook in (*told, *(one for one in late if not any(one is other for other in told))):
         writes = isinstance(hook, EventWriterHook)
         if writes or (everyone and hook is not culprit and _acts(hook)):
             if not writes:

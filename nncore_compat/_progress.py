@@ -1,13 +1,18 @@
 """The progress bar that validation, testing and Precise-BN show on standard output."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Iterator, Sized
 from shutil import get_terminal_size
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._console import show
 from ._timer import Timer
 from .comm import is_main_process
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _duration(seconds: int) -> str:
@@ -61,6 +66,15 @@ class ProgressBar:
                 remaining = max(0, int(elapsed * (1 - done) / done + 0.5))
             speed = f'{self._completed / elapsed:.1f}'
             self._show(self._line(_duration(math.ceil(elapsed)), _duration(remaining), speed))
+
+    def close(self) -> None:
+        """End the task; nothing is left to be done."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _line(self, elapsed: str, remaining: str, speed: str) -> str:
         if self._num_tasks is None:

@@ -39,11 +39,11 @@ from . import (
 )
 from ._batches import batches
 from ._dispatch import Dispatch
+from ._display import begin_task
 from ._errors import located
 from ._imports import uncollected
 from ._logging import file_handler, get_logger, go_on_in, reopen
 from ._parameters import first
-from ._progress import ProgressBar
 from ._random import unnoticed
 from ._state import State
 from ._state_dict import uncompiled
@@ -248,8 +248,12 @@ class Engine(State):
 
     @property
     def work_dir(self) -> str:
-        """Where logs and checkpoints go: as it was given, or from the root when the script has
-        changed to another folder since."""
+        """Where logs and checkpoints go; if the script has changed folder since, from the root.
+
+        Examples:
+            >>> Engine(model, loaders, stages=stages, work_dir='runs/first').work_dir
+            'runs/first'
+        """
         return self._place.path
 
     @work_dir.setter
@@ -485,10 +489,10 @@ class Engine(State):
         """
         _phases.enter_mode(self, 'val')
         self._call_hook('before_val_epoch')
-        bar = ProgressBar(num_tasks=_loader_parts.length(self.data_loader))
-        for data in batches(self.data_loader):
-            self.val_iter(data)
-            bar.update()
+        with begin_task('Validating', _loader_parts.length(self.data_loader)) as task:
+            for data in batches(self.data_loader):
+                self.val_iter(data)
+                task.update()
         self._call_hook('after_val_epoch')
 
     def test_epoch(self, split: str = 'test') -> None:
@@ -506,10 +510,10 @@ class Engine(State):
         if self._run.testing_through_lightning:
             self._run.test()
             return
-        bar = ProgressBar(num_tasks=_loader_parts.length(self.data_loader))
-        for data in batches(self.data_loader):
-            self.test_iter(data)
-            bar.update()
+        with begin_task('Testing', _loader_parts.length(self.data_loader)) as task:
+            for data in batches(self.data_loader):
+                self.test_iter(data)
+                task.update()
 
     def evaluate(self) -> dict[str, Any]:
         """Let the dataset evaluate the outputs that validation or testing has collected.

@@ -85,6 +85,18 @@ def launch(folder, *hooks, change=None, **kwargs):
     return one, info.value, [line.partition(' ERROR]: ')[2] for line in lines], writer
 
 
+def test_writers_are_closed_when_a_later_one_cannot_be_opened(tmp_path):
+    class Wrong(Open):
+        def open(self, engine):
+            raise ImportError('not there')
+
+    writer = Open()
+    one = tiny.engine(tmp_path, hooks=[EventWriterHook(writers=[writer, Wrong()])])
+    with pytest.raises(ImportError, match='not there'):
+        one.launch()
+    assert writer.is_open is False
+
+
 # Event and iteration: where that is.
 PLACES = {
     ('before_launch', None): '',

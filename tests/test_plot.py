@@ -138,7 +138,8 @@ def test_nothing_overlaps(tmp_path):
         for n in range(1, 6)
     )
     run(tmp_path / f'{long} 1', keys=['acc', 'map', long, 'f1', long + ' score'], log=stages)
-    run(tmp_path / f'{long} 2', keys=['acc', 'map'], log=stages, epochs=3)
+    for n in range(2, 6):
+        run(tmp_path / f'{long} {n}', keys=['acc', 'map'], log=stages, epochs=3)
     for options in ([tmp_path], [tmp_path / f'{long} 1']):
         for keys in ([], ['loss'], ['loss', 'acc'], ['loss', 'acc', 'map', 'lr']):
             figure = picture(drawn(*options, keys=keys))
@@ -300,7 +301,7 @@ def test_command(tmp_path, capsys, monkeypatch):
         _plot.main([where, '-o', str(target), '--dpi', '50', '--smooth', '0.5', '--log'])
         assert capsys.readouterr().out == f'{target}\n'
         assert target.stat().st_size > 5000
-    assert image.imread(tmp_path / 'curves ü.png').shape == (3.4 * 50, 4.6 * 3 * 50, 4)
+    assert image.imread(tmp_path / 'curves ü.png').shape[1:] == (4.6 * 3 * 50, 4)
     _plot.main([where])
     shown = capsys.readouterr()
     assert shown.out.splitlines()[0] == 'loss' and 'learning rate' in shown.out

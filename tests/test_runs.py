@@ -388,7 +388,7 @@ def test_odd_records(tmp_path, capsys):
         # Of a hook that validates within an iteration, the third.
         {'mode': 'val', 'epoch': 0, 'iter': 2, 'mid': 0.5},
         {'mode': 'val', 'epoch': 1, 'iter': 0, 'loss': math.nan, 'm': True},
-        {'mode': 'test', 'epoch': 1, 'iter': 0, 'loss': 2.0},
+        {'mode': 'test', 'epoch': 1, 'iter': 0, 'loss': 2.0, 'word': 'x'},
     ]
     folder = written(tmp_path / 'run', records)
     found = curves(folder, keys=['loss', 'lr', 'now*', 'mid'])
@@ -398,6 +398,7 @@ def test_odd_records(tmp_path, capsys):
     assert list(found['train', 'now and then', False].iters) == [2]
     assert list(found['val', 'mid', False].iters) == [3]
     (one,) = told(capsys, folder)
+    assert one['records']['read'] == 6 and one['records']['put_aside'] == 0
     assert one['by_epoch'][0]['val']['loss'] == 'nan' and one['by_epoch'][0]['test']['loss'] == 2
     assert [(e['key'], e['mode'], e['value']) for e in one['best']] == [('loss', 'test', 2.0)]
 
@@ -421,6 +422,9 @@ def test_damaged_checkpoints(tmp_path, capsys):
         path = tmp_path / f'epoch_{old:d}.pth'
         torch.save(good, path, _use_new_zipfile_serialization=not old)
         assert saved.contents(str(path))['meta'] == good['meta']
+        turned = dict(reversed(good.items()))
+        torch.save(turned, tmp_path / 'turned', _use_new_zipfile_serialization=not old)
+        assert saved.contents(str(tmp_path / 'turned'), True)['meta'] == good['meta']
         whole = path.read_bytes()
         for size in range(0, len(whole), 97):
             path.write_bytes(whole[:size])

@@ -11,7 +11,7 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .. import _evaluation, _failure, _phases, _remember
-from . import checkpoint_io, settings, sharded, strategy
+from . import checkpoint_io, progress, settings, sharded, strategy
 from .arrangement import Arrangement
 from .precision import take_over
 from .private import UninterruptedTrainer
@@ -67,6 +67,7 @@ class Guest(Callback):
         sharded.adopt(trainer.strategy)
         run.used = True
         run.trainer = trainer  # type: ignore[assignment]
+        self._set(run, 'is_guest', True)
         run.module.begin()
         self._set(run, 'binding', strategy.binds_optimizer(trainer.strategy))
         self._agree_on_precision()
@@ -82,6 +83,7 @@ class Guest(Callback):
             split = 'val' if trainer.validating else 'test'
             _evaluation.announce(engine, split)
             _phases.enter_mode(engine, 'test', split)
+            progress.follow(run)
             return
         for one in others:
             refuse_unsupported(one, {})
@@ -106,6 +108,7 @@ class Guest(Callback):
         self._set(run, 'fitting', True)
         if run.binding:
             _phases.give_optimizer(engine)
+        progress.follow(run)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.train_dataloader is not self.run.module.views['train']:
@@ -152,6 +155,7 @@ class Guest(Callback):
         take_over(run.engine, run.module, plugin)
 
     def _leave(self) -> None:
+        progress.leave(self.run)
         self.run.end()
         self.run.arrangement.end()
         if self.run.fitting:

@@ -15,8 +15,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
 from .. import _loader_parts as parts
+from .._display import Task, begin_task
 from .._failure import blame
-from .._progress import ProgressBar
 from .._signals import checkpoint_hook
 from .._state_dict import uncompiled
 from . import reentry
@@ -68,7 +68,7 @@ class StagesModule(LightningModule):
     def begin(self) -> None:
         """Look at the engine as it is now: scripts may change it until it is launched."""
         self.model = self.unwrapped_model()
-        self.bar: ProgressBar | None = None
+        self.task: Task | None = None
         self.grad_enabled = torch.is_grad_enabled()
         # Of the iteration and of the epoch that run.
         self.whole_iter = False
@@ -100,7 +100,7 @@ class StagesModule(LightningModule):
     def __deepcopy__(self, memo: dict[int, Any]) -> StagesModule:
         # Weight averaging copies the module for its weights: not the engine with its data.
         state = self.__getstate__()
-        state.update(engine_reference=None, kept=None, averages=None, bar=None, views={})
+        state.update(engine_reference=None, kept=None, averages=None, task=None, views={})
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(state, memo))
@@ -193,7 +193,10 @@ class StagesModule(LightningModule):
             engine._iter += 1
         if engine._at_rest:
             self.rest()
-        signum = engine._run.stop_requests.due(engine._iter)
+        run = engine._run
+        if run.display is not None:
+            run.display.step()
+        signum = run.stop_requests.due(engine._iter)
         if signum is not None:
             self.end_for(signum)
         if self.trainer.is_last_batch:
@@ -305,7 +308,7 @@ class StagesModule(LightningModule):
                 self.engine.val_epoch()
             return
         resize_validation(self.trainer, self.views['val'].limit)
-        self.bar = ProgressBar(num_tasks=parts.length(self.engine.data_loader))
+        self.task = begin_task('Validating', parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
@@ -324,7 +327,7 @@ class StagesModule(LightningModule):
     ) -> None:
         if self.evaluating:
             return
-        self.bar.update()  # type: ignore[union-attr]
+        self.task.update()  # type: ignore[union-attr]
         signum = self.engine._run.stop_requests.due_alone()
         if signum is not None and checkpoint_hook(self.engine).has_saved(self.engine):
             raise SystemExit(128 + signum)
@@ -337,7 +340,14 @@ class StagesModule(LightningModule):
             return
         for batch in self.views['val'].rest():
             self.test_step(batch, -1)
+        self.end_task()
         self._evaluate('val')
+
+    def end_task(self) -> None:
+        """Take note that all batches of a validation or test are done."""
+        if self.task is not None:
+            self.task.close()
+            self.task = None
 
     def recorded(self) -> contextlib.AbstractContextManager[None]:
         """Have the results of a validation recorded that hooks write into the buffer."""
@@ -357,19 +367,20 @@ class StagesModule(LightningModule):
     @callers_grad_mode
     @passes_stop_iteration
     def on_test_start(self) -> None:
-        self.bar = ProgressBar(num_tasks=parts.length(self.engine.data_loader))
+        self.task = begin_task('Testing', parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.engine.test_iter(unwrap(batch))
-        self.bar.update()  # type: ignore[union-attr]
+        self.task.update()  # type: ignore[union-attr]
 
     @callers_grad_mode
     @passes_stop_iteration
     def on_test_epoch_end(self) -> None:
         for batch in self.views['test'].rest():
             self.test_step(batch, -1)
+        self.end_task()
         if self.evaluating:
             self._evaluate('test')
 
