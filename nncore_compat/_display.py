@@ -8,10 +8,10 @@ from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _bar_styles, _options
+from . import _bar_styles, _device_values, _options
 from . import _loader_parts as parts
 from ._bar_styles import Line
-from ._device_values import KINDS, Later
+from ._device_values import Later
 from ._progress import ProgressBar
 from ._remember import newest
 from ._terminal import Footer, terminal
@@ -166,8 +166,6 @@ class Live(Plain):
         """Look at the training, if it is time to."""
         now = perf_counter()
         if now >= self._due and self._training is not None:
-            # Nothing else can go on now: it was given up because of an error.
-            self._tasks.clear()
             self._training.go_on(now)
             self.look()
 
@@ -335,7 +333,7 @@ def _number(value: Any) -> float | None:
     """Return a number that is there; what is on an accelerator is left in peace."""
     if isinstance(value, (int, float)):
         return float(value)
-    if type(value) in KINDS and value.is_cpu and value.numel() == 1:
+    if type(value) in _device_values.KINDS and value.is_cpu and value.numel() == 1:
         return float(value.item())
     return None
 

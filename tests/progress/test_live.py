@@ -3,14 +3,17 @@
 import io
 import json
 import logging
+import os
 import random
 import re
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 from far import Factories, Far, OnDevice
+from paths import ROOT, python_path
 from tiny import Net, Points, engine, stage
 from torch import nn
 from torch.utils.data import DataLoader
@@ -299,6 +302,11 @@ def test_a_bar_of_lightning(tmp_path, monkeypatch, name):
     seen = []
 
     class Looks(Hook):
+        def before_train_iter(self, engine):
+            if engine.iter == 4:
+                print('text')
+                assert 'Epoch 1' in screen.lines()[-1]
+
         def before_val_iter(self, engine):
             seen.append(screen.lines())
 
@@ -308,7 +316,7 @@ def test_a_bar_of_lightning(tmp_path, monkeypatch, name):
     lines = screen.lines()
     (log,) = tmp_path.glob('*.log')
     written = log.read_text().splitlines()
-    told = ('printed 4', 'begun, ended', 'logged early')
+    told = ('printed 4', 'begun, ended', 'text', 'logged early')
     assert [line for line in lines if line.startswith('[20')] == written
     assert [line for line in lines if line in told] == list(told)
     others = [line for line in lines if line not in (*written, *told)]
@@ -324,7 +332,8 @@ def test_a_bar_that_comes_while_training_runs(tmp_path, monkeypatch):
 
     class Comes(Hook):
         def before_train_iter(self, engine):
-            seen[engine.iter] = ' '.join(screen.lines()[-1:])
+            print('text')
+            seen[engine.iter] = screen.lines()[-1]
 
         def after_train_epoch(self, engine):
             if engine.epoch == 0:
@@ -387,3 +396,17 @@ def test_what_cannot_be_drawn_is_refused_at_once(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='rich is not installed.*pip install rich'):
         engine(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_option_reaches_the_script_and_its_children(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text("import os; os.system('echo $NNCORE_COMPAT_PROGRESS')")
+
+    def main(*options):
+        command = [sys.executable, '-m', 'nncore_compat', *options, script]
+        env = {**os.environ, 'PYTHONPATH': python_path(ROOT)}
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    assert main('--progress', 'tqdm').stdout == 'tqdm\n'
+    wrong = main('--progress', 'fancy')
+    assert wrong.returncode == 2 and re.search("'fancy' .*auto.*rich.*tqdm.*plain", wrong.stderr)

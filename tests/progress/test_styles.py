@@ -1,6 +1,7 @@
 """Lines with bars, on terminals of any width."""
 
 import io
+import random
 import sys
 
 import pyte
@@ -73,3 +74,12 @@ def test_colours_may_be_switched_off(monkeypatch):
     assert '\033[' in ''.join(STYLES['rich'](sys.stdout)([TRAINING], 100))
     monkeypatch.setenv('NO_COLOR', '1')
     assert '\033[' not in ''.join(STYLES['rich'](sys.stdout)([TRAINING], 100))
+
+
+def test_imports_draw_no_random_numbers(monkeypatch):
+    Screen().take_over(monkeypatch)
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'rich']:
+        monkeypatch.delitem(sys.modules, name)
+    state = random.getstate()
+    STYLES['rich'](sys.stdout)([TRAINING], 100)
+    assert random.getstate() == state

@@ -18,7 +18,7 @@ from nncore_compat import _terminal
 from nncore_compat._terminal import Footer, terminal
 from progress.screen import Screen
 
-BARS = ['bar one', 'bar two']
+BARS = ['bar one ' + '=' * 40, 'bar two ' + '=' * 40]
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_low_terminal_shows_the_last_lines(screen, footer):
     footer = footer()
     screen.resize(60, 3)
     show(footer)
-    assert screen.lines() == ['', 'bar two']
+    assert screen.lines() == ['', BARS[1]]
     screen.resize(60, 2)
     show(footer)
     assert screen.lines() == []
@@ -189,6 +189,18 @@ def test_one_within_the_other(screen, footer):
     print('text')
     assert screen.lines() == ['text', '', 'inner']
     inner.close()
+    print('more')
+    assert screen.lines() == ['text', 'more', '', *BARS]
+
+
+def test_beside_a_bar_of_somebody_else(screen, footer):
+    footer = footer()
+    show(footer)
+    other = _terminal.Watch()
+    other.open()
+    print('text')
+    assert screen.lines() == ['text']
+    other.close()
     print('more')
     assert screen.lines() == ['text', 'more', '', *BARS]
 
