@@ -43,17 +43,25 @@ def end(engine: Engine, error: BaseException) -> None:
     (SystemExit, KeyboardInterrupt), or has other processes that do not take part.
 
     Args:
-        engine: The engine; its `failure` is the error meanwhile, and until it is launched again.
+        engine: The engine; its `failure` is the error meanwhile.
         error: The error.
     """
-    if engine._failure is error:
-        return
     engine._failure = error
+    try:
+        _end(engine, error)
+    finally:
+        # A traceback keeps all that its frames know: workers of loaders, memory of accelerators.
+        engine._failure = engine._failed_in = None
+
+
+def _end(engine: Engine, error: BaseException) -> None:
     culprit = _tell(engine, error) if isinstance(error, Exception) else None
     silent = quirks.active('silent-failure')
     everyone = isinstance(error, Exception) and comm.get_world_size() == 1 and not silent
     told, engine._told = engine._told, ()
-    for hook in told:
+    # Whoever has not come to the end of before_launch may have opened writers in it.
+    late = [one for one in engine.hooks.values() if isinstance(one, EventWriterHook)]
+    for hook in (*told, *(one for one in late if not any(one is other for other in told))):
         writes = isinstance(hook, EventWriterHook)
         if writes or (everyone and hook is not culprit and _acts(hook)):
             if not writes:

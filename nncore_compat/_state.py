@@ -35,8 +35,8 @@ class State:
     _factor_missed = False
     # Whether the run was ended before its time.
     _stopped = False
-    # What has ended the last launch before its time, and the hook that it came out of: the error,
-    # the hook, where that was.
+    # What ends the launch before its time, and the hook that it came out of: the error, the hook,
+    # where that was.
     _failure: BaseException | None = None
     _failed_in: tuple[Exception, Any, str] | None = None
     # Hooks that have had before_launch and not yet after_launch.
@@ -132,10 +132,15 @@ class State:
 
     @property
     def failure(self) -> BaseException | None:
-        """What has ended the last launch before its time: an error, or SystemExit for a signal.
+        """In ``after_launch``, what has ended the launch before its time; None if nothing has.
 
-        None while training runs and after a run that came to its end. Hooks see in `after_launch`
-        whether the run has failed.
+        Examples:
+            >>> from nncore_compat import Hook
+            >>> class Note(Hook):
+            ...     def after_launch(self, engine):
+            ...         print('ended by', repr(engine.failure))
+            >>> Engine(model, loaders, stages=stages, hooks=[Note()]).launch()
+            ended by None
         """
         return self._failure
 

@@ -76,12 +76,25 @@ def launch(folder, *hooks, change=None, **kwargs):
     )
     with pytest.raises(BaseException) as info:
         one.launch()
-    assert one.failure is info.value
+    # Nor is anything kept that the traceback leads to.
+    assert one.failure is one._failed_in is None
     for handler in one.logger.handlers:
         handler.flush()
     (log,) = folder.glob('*.log')
     lines = [line for line in log.read_text().splitlines() if ' ERROR]: ' in line]
     return one, info.value, [line.partition(' ERROR]: ')[2] for line in lines], writer
+
+
+def test_writers_are_closed_when_a_later_one_cannot_be_opened(tmp_path):
+    class Wrong(Open):
+        def open(self, engine):
+            raise ImportError('not there')
+
+    writer = Open()
+    one = tiny.engine(tmp_path, hooks=[EventWriterHook(writers=[writer, Wrong()])])
+    with pytest.raises(ImportError, match='not there'):
+        one.launch()
+    assert writer.is_open is False
 
 
 # Event and iteration: where that is.
@@ -219,7 +232,7 @@ def test_in_a_trainer_of_ones_own(tmp_path):
     )
     with pytest.raises(ValueError, match='boom'):
         trainer.fit(one.lightning_module)
-    assert told.seen == [error] and writer.is_open is False and one.failure is error
+    assert told.seen == [error] and writer.is_open is False and one.failure is None
 
 
 class Dies(tiny.Points):
@@ -257,6 +270,7 @@ def test_a_worker_that_dies(tmp_path, persistent):
     assert 'DataLoader worker' in log.read_text() and 'num_workers=0' in log.read_text()
     again = engine(tmp_path / 'broken', None)
     again.launch(resume='auto')
+    del info, broken
     for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, other)
 

@@ -107,7 +107,7 @@ def watch_loop(module: ModuleType, recorder: Recorder) -> None:
     @functools.wraps(begin)
     def short_begin(self: Any) -> None:
         begin(self)
-        self.views['train'] = ShortView(functools.partial(self._loader, 'train'))
+        self.views['train'].__class__ = ShortView
 
     @functools.wraps(on_validation_end)
     def seen_validation_end(self: Any) -> None:

@@ -26,7 +26,7 @@ class CheckpointHook(Hook):
     Args:
         interval: Saves after every n-th epoch.
         save_optimizer: Whether the optimizer's state is saved as well.
-        create_symlink: Whether `latest.pth` points to the newest file; where links cannot be made
+        create_symlink: Whether `latest.pth` points to the newest file; where links cannot be made,
             it is one more name of it, or a copy.
         out: The folder. Default: the engine's `work_dir`.
         every_n_iters: Saves `iter_<n>.pth` after every n-th iteration too.

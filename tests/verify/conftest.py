@@ -4,6 +4,7 @@ import select
 import signal
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nncore_compat import quirks
 from nncore_compat._verify import children, command
 
 ZYGOTE = Path(__file__).with_name('zygote.py')
+SCRIPTS = Path(__file__).with_name('scripts')
 PACKAGES = Path(find_spec('nncore_compat').origin).parents[1]
 # Seconds after which a script counts as hanging.
 LIMIT = 120
@@ -110,3 +112,19 @@ def verify(zygote, monkeypatch, capsys, tmp_path):
         return Verified(code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Write a script that begins with what is in scripts/lab.py: script(source, name=...)."""
+
+    def write(source, name='main.py'):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = (
+            'import sys\nsys.path.insert(0, {!r})\nfrom lab import *\nfrom nncore.engine import *\n'
+        )
+        path.write_text(head.format(str(SCRIPTS)) + textwrap.dedent(source), encoding='utf-8')
+        return name
+
+    return write
