@@ -20,6 +20,8 @@ from typing import Any, TextIO
 Write = Callable[[str], int]
 
 CLEAR = '\r\x1b[J'
+# The same, without the character that has Python write what it has before the line is complete.
+CLEAR_LATER = '\x1b[G\x1b[J'
 # For so many seconds a line may stay unfinished before the bottom is shown below it.
 PATIENCE = 1.0
 
@@ -171,11 +173,12 @@ class Footer(Watch):
     def pass_on(self, stream: Any, write: Write, text: str) -> int:
         """Write what someone else writes above the lines."""
         with self._lock:
-            if not self.is_open:
+            # What draws the lines may write nothing, to all effects.
+            if not self.is_open or not text:
                 return write(text)
             if self._forked and self._lines and self._unfinished is None:
                 # The other process does not see this, and draws again sooner or later.
-                super().pass_on(stream, write, CLEAR + text)
+                super().pass_on(stream, write, CLEAR_LATER + text)
                 return len(text)
             self.make_way()
             count = super().pass_on(stream, write, text)

@@ -212,7 +212,10 @@ def test_a_forked_process_writes_whole_lines(screen, footer):
         warnings.simplefilter('ignore', DeprecationWarning)
         child = os.fork()
     if not child:
-        print('from a', 'child')
+        print('from a', end=' ')
+        # The other process draws in the middle of a line.
+        os.write(screen.slave, f'\r\x1b[K\r\n{BARS[0]}\x1b[1A\r'.encode())
+        print('child')
         print('and more', file=sys.stderr)
         os._exit(0)
     os.waitpid(child, 0)
