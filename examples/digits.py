@@ -19,11 +19,11 @@ class Digits(Dataset):
     """8x8 grey images in [0, 1]; every fifth one is held out for validation."""
 
     def __init__(self, split):
-        data = load_digits()
-        held_out = torch.arange(len(data.target)) % 5 == 4
+        images, labels = load_digits(return_X_y=True)
+        held_out = torch.arange(len(labels)) % 5 == 4
         rows = held_out if split == 'val' else ~held_out
-        self.images = torch.tensor(data.images, dtype=torch.float32)[rows, None] / 16
-        self.labels = torch.tensor(data.target)[rows]
+        self.images = torch.tensor(images, dtype=torch.float32)[rows].reshape(-1, 1, 8, 8) / 16
+        self.labels = torch.tensor(labels)[rows]
 
     def __len__(self):
         return len(self.labels)

@@ -82,5 +82,23 @@ def __getattr__(name: str) -> Any:
     return globals()[name]
 
 
+def load_ipython_extension(ipython: Any) -> None:
+    """Do for a notebook what the runner does for a script: ``%load_ext nncore_compat``.
+
+    Args:
+        ipython: IPython's shell.
+    """
+    import_module('._notebook', __name__).load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Undo that: ``%unload_ext nncore_compat``.
+
+    Args:
+        ipython: IPython's shell.
+    """
+    import_module('._notebook', __name__).unload(ipython)
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_MODULES})

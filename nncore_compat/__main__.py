@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-from . import __version__, _options, _runner, _timeline, quirks
+from . import __version__, _options, _preview, _runner, quirks
 from ._alias import install
 
 # What can stand in a script's place: the module whose `main` does it, and what it does.
 COMMANDS = {
     'convert': ('_convert', 'IN OUT --to nncore|lightning|weights: a checkpoint of another kind'),
+    'plot': ('_plot', 'WORK_DIR ... [-o FILE]: losses, metrics and learning rates of runs'),
+    'summary': ('_summary', 'WORK_DIR ...: stages, epochs, best metrics and checkpoints of runs'),
 }
 
 
@@ -34,14 +37,42 @@ def main(argv: Sequence[str] | None = None) -> None:
         command = import_module(f'.{module}', __package__)
         command.main(argv[1:], f'{_program()} {argv[0]}')
         return
-    parser, valued = _parser()
-    own, target = _split(argv, valued)
+    parser, valued = options_parser(_program())
+    own, target = split(argv, valued)
     options = parser.parse_args(own)
     if not target:
         parser.error('no script given: script.py or -m module')
     if target == ['-m']:
         parser.error('-m needs the name of a module')
 
+    settle(parser, options)
+    if options.verify is not None:
+        from ._verify import command
+
+        problem = command.obstacle(options)
+        if problem:
+            parser.error(f'--verify: {problem}')
+        sys.exit(command.run(options.verify, list(target)))
+    install()
+    if not _preview.asked():
+        try:
+            _start_processes()
+        except (TypeError, ValueError) as error:
+            parser.error(str(error))
+    with to_its_plan() if _preview.asked() == _preview.PLAN else contextlib.nullcontext():
+        if target[0] == '-m':
+            _runner.run_module(target[1], target[2:])
+        else:
+            _runner.run_script(target[0], target[1:])
+
+
+def settle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Have every engine of this process and of its children do as the options say.
+
+    Args:
+        parser: The parser that has read them, which is told what is wrong.
+        options: The options.
+    """
     where, spec = '--quirks', options.quirks
     if spec is None:
         where, spec = quirks.ENV, os.environ.get(quirks.ENV, 'none')
@@ -54,22 +85,44 @@ def main(argv: Sequence[str] | None = None) -> None:
         _options.enable(_options.parse(options))
         if options.resume is not None:
             _options.resume_from(options.resume)
+        if options.report is not None:
+            _options.report_to(options.report)
+        _preview_as(options)
     except ValueError as error:
         parser.error(str(error))
     if options.loop is not None:
         _options.run_in(options.loop)
+    if options.progress is not None:
+        _options.show(options.progress)
 
+
+def _preview_as(options: argparse.Namespace) -> None:
     if options.timeline:
-        _timeline.ask()
-    install()
+        _preview.ask(_preview.TIMELINE)
+    if options.dry_run:
+        _preview.ask(_preview.PLAN)
+    if options.plot_lr is not None:
+        _preview.draw_to(options.plot_lr)
+
+
+@contextlib.contextmanager
+def to_its_plan() -> Iterator[None]:
+    """Have a script that never comes to a launch end with what was found until then.
+
+    Raises:
+        SystemExit: It ended by itself.
+    """
+    _preview.shown = False
     try:
-        _start_processes()
-    except (TypeError, ValueError) as error:
-        parser.error(str(error))
-    if target[0] == '-m':
-        _runner.run_module(target[1], target[2:])
-    else:
-        _runner.run_script(target[0], target[1:])
+        yield
+    finally:
+        noted = sys.modules.get(f'{__package__}._preflight')
+        if noted is not None and noted.pending:
+            noted.report()
+    # IPython does not let a SystemExit through.
+    if not _preview.shown:
+        print('dry run: the script ended without engine.launch(), so there is nothing to show')
+        sys.exit(1)
 
 
 def _start_processes() -> None:
@@ -85,9 +138,12 @@ def _program() -> str:
     return 'nncore-compat' if by_name else 'python -m nncore_compat'
 
 
-def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
-    """The parser of our own options, and those of them that are followed by a value."""
-    prog = _program()
+def options_parser(prog: str) -> tuple[argparse.ArgumentParser, set[str]]:
+    """Return the parser of our own options, and those of them that are followed by a value.
+
+    Args:
+        prog: What the command is called.
+    """
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f'{prog} [options] (script.py | -m module) [args ...]',
@@ -104,6 +160,22 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
         action='store_true',
         help='at the launch, show which hooks and callbacks are called when, and do not train',
     )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='at the launch, show what it would do (stages, batches, learning rates, hooks, ...) '
+        'and what is wrong, and do not train: exit code 1 if training would fail, else 0',
+    )
+    parser.add_argument(
+        '--verify',
+        nargs='?',
+        type=int,
+        const=20,
+        metavar='N',
+        help='run the first N iterations (default: 20) and a validation under nncore too, in '
+        'temporary folders, and say whether all hook calls, losses and weights are the same; exit '
+        'code 0 if so, 1 if not, 2 if that could not be found out',
+    )
     parser.add_argument('--version', action='version', version=f'nncore-compat {__version__}')
     valued: list[argparse.Action] = [
         parser.add_argument(
@@ -119,10 +191,27 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
             'can be read, if there is any, with the records of the run that was interrupted',
         ),
         parser.add_argument(
+            '--plot-lr',
+            metavar='FILE',
+            help='as --dry-run, and draw the learning rates to a png, svg, pdf or html file',
+        ),
+        parser.add_argument(
+            '--report',
+            metavar='OUT.json',
+            help='write what ran: versions, devices, strategy, precision, hooks and callbacks in '
+            'order, time by phase and by hook, checkpoints, quirks',
+        ),
+        parser.add_argument(
             '--loop',
             choices=_options.LOOPS,
             help="stock: train in Lightning's own loop over batches, which is slower (default: "
             'the lean one, wherever it does the same)',
+        ),
+        parser.add_argument(
+            '--progress',
+            choices=_options.PROGRESSES,
+            help='what draws the live bar, on a terminal; plain: no bar, only the lines that a '
+            'file gets (default: auto: rich if it is installed, else tqdm; plain under CI)',
         ),
     ]
     valued += _options.add_arguments(parser)
@@ -136,11 +225,18 @@ def _table() -> str:
     return '\n'.join(lines)
 
 
-def _split(argv: Sequence[str], valued: set[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Cut where our options end: argparse would go on to read the script's."""
+def split(argv: Sequence[str], valued: set[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Cut where our options end: argparse would go on to read the script's.
+
+    Args:
+        argv: The command line without the program's name.
+        valued: The options that are followed by a value.
+    """
     index = 0
     while index < len(argv) and argv[index].startswith('-') and argv[index] != '-m':
-        index += 2 if argv[index] in valued else 1
+        # The number of `--verify` may be left out.
+        number = argv[index] == '--verify' and argv[index + 1 : index + 2]
+        index += 2 if argv[index] in valued or (number and number[0].isdigit()) else 1
     return argv[:index], argv[index:]
 
 

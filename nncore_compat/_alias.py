@@ -17,6 +17,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 ENV = 'NNCORE_COMPAT_ALIAS'
 
@@ -29,12 +30,22 @@ _SIDE_IMPORTS = ('nncore.dataset', 'nncore.nn', 'nncore.optim', 'nncore.parallel
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _SITE = os.path.join(_PACKAGE, '_site')
 
+# Modules of a real nncore.engine, where it was imported first.
+_replaced: dict[str, ModuleType] = {}
+
 
 def install() -> None:
     """Make `nncore.engine` mean `nncore_compat`, here and in child processes.
 
     A `nncore.engine` that was imported earlier, whole or in part, is replaced. What other modules
     have already taken out of it stays theirs, so call this before they are imported.
+
+    Examples:
+        >>> import nncore_compat
+        >>> nncore_compat.install()
+        >>> from nncore.engine import Engine
+        >>> Engine is nncore_compat.Engine
+        True
     """
     if not any(isinstance(finder, _AliasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AliasFinder())
@@ -43,8 +54,40 @@ def install() -> None:
     _replace()
 
 
+def uninstall() -> None:
+    """Undo `install`: `nncore.engine` is again what it was, or what nncore has.
+
+    What modules have taken out of ours meanwhile stays theirs.
+    """
+    sys.meta_path[:] = [
+        one for one in sys.meta_path if not isinstance(one, (_AliasFinder, _AbsentFinder))
+    ]
+    for name in [name for name in sys.modules if _is_engine(name)]:
+        del sys.modules[name]
+    sys.modules.update(_replaced)
+    parent: Any = sys.modules.get(_NNCORE)
+    if _is_bare(parent):
+        del sys.modules[_NNCORE]
+    elif _ENGINE in _replaced:
+        parent.engine = _replaced[_ENGINE]
+    elif parent is not None:
+        vars(parent).pop('engine', None)
+    _replaced.clear()
+    os.environ.pop(ENV, None)
+    paths = [one for one in os.environ.get('PYTHONPATH', '').split(os.pathsep) if one != _SITE]
+    if any(paths):
+        os.environ['PYTHONPATH'] = os.pathsep.join(paths)
+    else:
+        os.environ.pop('PYTHONPATH', None)
+
+
 def _export() -> None:
     os.environ[ENV] = '1'
+    export_site()
+
+
+def export_site() -> None:
+    """Have child processes begin with `_site/sitecustomize.py`."""
     paths = os.environ.get('PYTHONPATH')
     if not paths:
         os.environ['PYTHONPATH'] = _SITE
@@ -59,7 +102,7 @@ def _replace() -> None:
         if _is_engine(name) and module is not sys.modules.get(_ours(name))
     ]
     for name in stale:
-        del sys.modules[name]
+        _replaced[name] = sys.modules.pop(name)
     if stale:
         import_module(_ENGINE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -21,6 +22,14 @@ _NAME = re.compile(r'(epoch|iter)_\d+\.pth')
 
 
 def choose(engine: Engine, eval: bool | str, resume: Any) -> Any:
+    """Return what a launch resumes from, as `source` does; from now on only as the script says."""
+    chosen = source(engine, eval, resume)
+    # Once: a further launch of this engine is not the one that was interrupted.
+    engine._resume_answered = engine._resume_answered or not eval
+    return chosen
+
+
+def source(engine: Engine, eval: bool | str, resume: Any) -> Any:
     """Return what a launch resumes from: as the command line says, else as the script says.
 
     Args:
@@ -46,8 +55,6 @@ def choose(engine: Engine, eval: bool | str, resume: Any) -> Any:
         )
     if eval or engine._resume_answered:
         return resume
-    # Once: a further launch of this engine is not the one that was interrupted.
-    engine._resume_answered = True
     return _options.resumes_from() or resume
 
 
@@ -81,18 +88,27 @@ def checkpoint_folder(engine: Engine) -> str:
 
 def _resume_newest(engine: Engine, folder: str) -> None:
     # Others may have no work_dir, and only the main process sees to the records.
-    named = broadcast(engine._named_work_dir or folder != os.path.expanduser(engine.work_dir))
-    if not named:
-        engine.logger.warning(
-            f'resume={AUTO!r}: the script gives no work_dir, so that each start has one of its own '
-            f'({engine.work_dir}) and finds nothing. Give Engine(work_dir=...) a fixed one'
-        )
+    if not broadcast(is_fixed(engine, folder)):
+        engine.logger.warning(unfound(engine))
         return
-    found = broadcast(newest(engine, folder) if is_main_process() else None)
+    found = broadcast(newest(engine.logger, folder) if is_main_process() else None)
     if found is None:
         engine.logger.info(f'resume={AUTO!r}: no checkpoint in {folder}, beginning anew')
     else:
         _go_on(engine, found[0], f'resume={AUTO!r}')
+
+
+def is_fixed(engine: Engine, folder: str) -> bool:
+    """Tell whether the folder of checkpoints is the same at each start."""
+    return engine._named_work_dir or folder != os.path.expanduser(engine.work_dir)
+
+
+def unfound(engine: Engine) -> str:
+    """Say why nothing is found in a folder that is another one at each start."""
+    return (
+        f'resume={AUTO!r}: the script gives no work_dir, so that each start has one of its own '
+        f'({engine.work_dir}) and finds nothing. Give Engine(work_dir=...) a fixed one'
+    )
 
 
 def _resume_own(engine: Engine, folder: str, restarts: int) -> None:
@@ -106,7 +122,7 @@ def _resume_own(engine: Engine, folder: str, restarts: int) -> None:
     found = None
     if is_main_process():
         earlier = _elastic.marked(folder)
-        found = None if earlier is None else newest(engine, folder, earlier)
+        found = None if earlier is None else newest(engine.logger, folder, earlier)
     found = broadcast(found)
     if found is None:
         engine.logger.warning(
@@ -137,12 +153,12 @@ def checkpoints(folder: str) -> dict[str, int]:
 
 
 def newest(
-    engine: Engine, folder: str, ignored: Mapping[str, int] | None = None
+    logger: logging.Logger, folder: str, ignored: Mapping[str, int] | None = None
 ) -> tuple[str, int] | None:
     """Find the newest checkpoint that can be resumed from.
 
     Args:
-        engine: The engine, whose logger is told of damaged ones.
+        logger: Who is told of damaged ones.
         folder: Where to look.
         ignored: Checkpoints to leave alone, with their times.
 
@@ -157,19 +173,19 @@ def newest(
     # Copies of a folder may all bear one time.
     for _, names in itertools.groupby(ordered, key=lambda name: times[name]):
         paths = [os.path.abspath(os.path.join(folder, name)) for name in names]
-        valid = [(path, done) for path in paths if (done := _iteration(engine, path)) is not None]
+        valid = [(path, done) for path in paths if (done := _iteration(logger, path)) is not None]
         if valid:
             return max(valid, key=lambda one: one[1])
     return None
 
 
-def _iteration(engine: Engine, path: str) -> int | None:
+def _iteration(logger: logging.Logger, path: str) -> int | None:
     """Return the iteration that a checkpoint was saved at; None if it cannot be resumed from."""
     try:
         checkpoint = get_checkpoint(path, map_location='cpu')
         _resume.readable(checkpoint, path)
     except (OSError, RuntimeError, KeyError) as error:
         reason = error.args[0] if isinstance(error, KeyError) else error
-        engine.logger.warning(f'Passing over {path}: {reason}')
+        logger.warning(f'Passing over {path}: {reason}')
         return None
     return checkpoint['meta']['iter']

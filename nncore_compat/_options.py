@@ -12,6 +12,9 @@ ENV = 'NNCORE_COMPAT_TRAINER'
 RESUME = 'NNCORE_COMPAT_RESUME'
 LOOP = 'NNCORE_COMPAT_LOOP'
 LOOPS = ('auto', 'stock')
+REPORT = 'NNCORE_COMPAT_REPORT'
+PROGRESS = 'NNCORE_COMPAT_PROGRESS'
+PROGRESSES = ('auto', 'rich', 'tqdm', 'plain')
 
 # What to resume from instead of a file: the newest checkpoint that can be read.
 AUTO = 'auto'
@@ -140,10 +143,53 @@ def loop() -> str:
     Raises:
         ValueError: The environment variable holds something else.
     """
-    name = os.environ.get(LOOP) or 'auto'
-    if name not in LOOPS:
-        raise ValueError(f'{LOOP} must be one of {", ".join(LOOPS)}, but is {name!r}')
+    return _one_of(LOOPS, LOOP)
+
+
+def show(progress: str) -> None:
+    """Have every engine of this process and of its children show its progress in a way.
+
+    Args:
+        progress: One of `PROGRESSES`.
+    """
+    os.environ[PROGRESS] = progress
+
+
+def progress() -> str:
+    """Return how progress is shown: 'auto', 'rich', 'tqdm' or 'plain'.
+
+    Raises:
+        ValueError: The environment variable holds something else.
+    """
+    return _one_of(PROGRESSES, PROGRESS)
+
+
+def _one_of(names: tuple[str, ...], variable: str) -> str:
+    name = os.environ.get(variable) or 'auto'
+    if name not in names:
+        raise ValueError(f'{variable} must be one of {", ".join(names)}, but is {name!r}')
     return name
+
+
+def report_to(path: str) -> None:
+    """Have what runs in this process and its children reported.
+
+    Args:
+        path: The JSON file.
+
+    Raises:
+        ValueError: It cannot be written there.
+    """
+    # The script may be about to change to another folder.
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
+        raise ValueError(f'--report: expected a file in a folder that exists, but got {path}')
+    os.environ[REPORT] = path
+
+
+def reports_to() -> str | None:
+    """Return the file for the report, if one was asked for."""
+    return os.environ.get(REPORT) or None
 
 
 def _literal(text: str) -> Any:

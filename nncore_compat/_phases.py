@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import _remember, quirks
+from . import _loader_parts, _ready, _remember, quirks
 from ._errors import located
 from .builder import build_optimizer
 from .hooks import MetricHook
@@ -40,12 +40,12 @@ def give_optimizer(engine: Engine) -> None:
 def new_optimizer(engine: Engine, stage: int) -> torch.optim.Optimizer:
     """Build the optimizer of a stage over the parameters that are not frozen."""
     where = f'stages[{stage}].optimizer'
+    params = [p for p in engine.model.parameters() if p.requires_grad]
+    cfg = engine.stages[stage]['optimizer']
+    if not params and isinstance(cfg, (dict, str)):
+        raise ValueError(f'{where}: {_ready.explain_nothing_to_train(engine.model)}')
     with located(where):
-        return build_optimizer(
-            engine.stages[stage]['optimizer'],
-            params=[p for p in engine.model.parameters() if p.requires_grad],
-            where=where,
-        )
+        return build_optimizer(cfg, params=params, where=where)
 
 
 def close_stage(engine: Engine) -> None:
@@ -66,6 +66,8 @@ def enter_mode(engine: Engine, mode: str, split: str | None = None) -> None:
     set_state = getattr(engine.data_loader.dataset, 'set_state', None)
     if callable(set_state):
         set_state(mode)
+    if mode != 'train' and _loader_parts.length(engine.data_loader) == 0:
+        engine._warn_once(f'data_loaders[{split or mode!r}] is empty: no batch in {mode} mode')
     if mode == 'test':
         for hook in metric_hooks(engine):
             hook.begin(engine)
@@ -98,16 +100,29 @@ def _call_after_train_epoch(engine: Engine) -> None:
     engine._moment = 'epoch_end'
     for name, hook in hooks[told:]:
         engine._closing = name
-        # Callbacks of the list do not have it: they are Lightning's to call.
-        method = getattr(hook, 'after_train_epoch', None)
-        if method is not None:
-            method(engine)
+        engine._dispatch.call((hook,), 'after_train_epoch', engine)
 
 
 def _validation_due(engine: Engine, in_stage: int) -> bool:
+    due, changed = validation_due(engine, in_stage)
+    for name, message in changed.items():
+        quirks.met(name, engine, message)
+    return due
+
+
+def validation_due(engine: Any, in_stage: int) -> tuple[bool, dict[str, str]]:
+    """Tell whether to validate after an epoch.
+
+    Args:
+        engine: The engine, or what counts like one.
+        in_stage: How many epochs of the stage are done.
+
+    Returns:
+        The answer, and the quirks of 0.4.7 that would change it, with what is done instead.
+    """
     cfg = engine.cur_stage.get('validation')
     if cfg is None or 'val' not in engine.data_loaders or cfg.get('interval', 0) <= 0:
-        return False
+        return False, {}
     interval, offset = cfg['interval'], cfg.get('offset', 0)
 
     def due(count: int, first: int) -> bool:
@@ -117,20 +132,16 @@ def _validation_due(engine: Engine, in_stage: int) -> bool:
     late = engine.epoch_in_stage
     count = late if quirks.active('skip-stage-end-validation') else in_stage
     first = 0 if quirks.active('validation-offset') else offset
-    answer = due(count, first)
+    answer, changed = due(count, first), {}
     if answer != due(late, first):
-        quirks.met(
-            'skip-stage-end-validation',
-            engine.logger,
-            f'validating the last epoch of stage {engine.stage + 1}',
+        changed['skip-stage-end-validation'] = (
+            f'validating the last epoch of stage {engine.stage + 1}'
         )
     if answer != due(count, 0):
-        quirks.met(
-            'validation-offset',
-            engine.logger,
-            f'stages[{engine.stage}].validation counts its interval from epoch {offset + 1}',
+        changed['validation-offset'] = (
+            f'stages[{engine.stage}].validation counts its interval from epoch {offset + 1}'
         )
-    return answer
+    return answer, changed
 
 
 def forward(engine: Engine, data: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 # Keys of checkpoints are texts and numbers, far below this.
 _HEAVY = 1000
@@ -69,16 +69,41 @@ def scan(file: Any) -> Scan:
     Raises:
         Refused: It is damaged, or does what no checkpoint does.
     """
-    machine = _Machine()
+    machine = _run(_Machine(), file)
+    return Scan(machine.stack[-1], machine.storages)
+
+
+def read(file: Any, until: str | None = None) -> Any:
+    """Read one pickle for the plain data in it.
+
+    Args:
+        file: The file, at its start.
+        until: A key of the outermost dict that is enough, with those before it.
+
+    Returns:
+        Its dicts, lists, tuples, texts and numbers, with None for anything else.
+
+    Raises:
+        Refused: It is damaged, or does what no checkpoint does.
+    """
+    return _plain(_run(_Keeping(until), file).result(), {})
+
+
+def _run(machine: _M, file: Any) -> _M:
     try:
         for opcode, argument, _ in pickletools.genops(file):
             step = _STEPS.get(opcode.name)
             if step is None:
                 raise Refused(f'its structure is damaged: {opcode.name} is not used in checkpoints')
             step(machine, argument)
-        return Scan(machine.stack[-1], machine.storages)
+            if machine.done:
+                break
+        return machine
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise Refused(f'its structure is damaged: {error}') from error
+
+
+_M = TypeVar('_M', bound='_Machine')
 
 
 class _Machine:
@@ -87,9 +112,14 @@ class _Machine:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, tuple[int, int]] = {}
+        # Whether the rest is not needed.
+        self.done = False
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
+
+    def make_dict(self) -> None:
+        self.push(_Object('dict'))
 
     def mark(self, _: Any) -> None:
         self.marks.append(self.stack)
@@ -150,6 +180,71 @@ class _Machine:
             raise ValueError(f'a tensor of the size {count}')
         self.storages[key] = max((count, count * _item(kind)), self.storages.get(key, (0, 0)))
         self.push(_Storage(count))
+
+
+class _Kept(_Object):
+    """A dict with its items."""
+
+    def __init__(self) -> None:
+        super().__init__('dict')
+        self.items: list[Any] = []
+
+
+class _Keeping(_Machine):
+    """Keeps what is in dicts, which must not be many times in each other.
+
+    Args:
+        until: A key of the outermost dict that is enough.
+    """
+
+    def __init__(self, until: str | None) -> None:
+        super().__init__()
+        self._until = until
+
+    def make_dict(self) -> None:
+        self.push(_Kept())
+
+    def update(self, items: list[Any]) -> None:
+        super().update(items)
+        target = self.stack[-1]
+        if not isinstance(target, _Kept):
+            return
+        target.items.extend(items)
+        # The items of the outermost dict lie on the stack until all of them are there.
+        if len(self.marks) == 1 and self._until is not None and self.stack[-2:-1] == [self._until]:
+            self.done = True
+
+    def result(self) -> Any:
+        """Return what was read."""
+        if not self.done:
+            return self.stack[-1]
+        kept = _Kept()
+        kept.items = self.stack
+        return kept
+
+
+def _plain(value: Any, made: dict[int, Any]) -> Any:
+    if isinstance(value, (str, int, float, type(None))) and not isinstance(value, _Global):
+        return value
+    if isinstance(value, (_Kept, _List, _Tuple)):
+        # Each once, or what is in itself, or in many places, would take for ever.
+        if id(value) in made:
+            return made[id(value)]
+        made[id(value)] = None
+        if isinstance(value, _Kept):
+            pairs = zip(value.items[::2], value.items[1::2], strict=True)
+            # Keys are plain, or of no use.
+            result: Any = {
+                key: _plain(item, made)
+                for key, item in pairs
+                if isinstance(key, (str, int)) and not isinstance(key, _Global)
+            }
+        else:
+            result = [_plain(item, made) for item in value]
+            result = tuple(result) if isinstance(value, _Tuple) else result
+        made[id(value)] = result
+        return result
+    return None
 
 
 def _weight(value: Any) -> int:
@@ -226,7 +321,7 @@ _STEPS: dict[str, _Step] = {
     'NEWTRUE': lambda machine, value: machine.push(True),
     'NEWFALSE': lambda machine, value: machine.push(False),
     'EMPTY_LIST': lambda machine, value: machine.push(_List()),
-    'EMPTY_DICT': lambda machine, value: machine.push(_Object('dict')),
+    'EMPTY_DICT': lambda machine, value: machine.make_dict(),
     'EMPTY_SET': lambda machine, value: machine.push(_Object('set')),
     'EMPTY_TUPLE': lambda machine, value: machine.push(_tuple([])),
     'TUPLE': lambda machine, value: machine.push(_tuple(machine.since_mark())),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _content, _formats, _phases, _plain, _recompiled, _snapshot, _stages, quirks
 from ._errors import located
@@ -13,6 +13,20 @@ from .utils import get_checkpoint
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+
+class Resumption(NamedTuple):
+    """What a checkpoint says of the run that it was saved in, fit for an engine."""
+
+    name: str
+    checkpoint: dict[str, Any]
+    # What is under `_snapshot.KEY`, if it is to go on exactly.
+    section: dict[str, Any] | None
+    # That of the stage that was running, with its state.
+    optimizer: Any
+    stage: int
+    epoch: int
+    iter: int
 
 
 def resume(
@@ -36,12 +50,53 @@ def resume(
         KeyError: The checkpoint has no optimizer.
         RuntimeError: It is no checkpoint of a training run.
     """
+    trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
+    found = read(engine, source, exact, engine.logger, **trusted)
+    checkpoint, section = found.checkpoint, found.section
+    _snapshot.load_weights(engine, checkpoint, section, **kwargs)
+
+    if found.optimizer is not None:
+        engine.optimizer = found.optimizer
+    engine._resuming = checkpoint if section else None
+    if section and _snapshot.FOLDER in checkpoint:
+        # Read again at the launch, each process its part.
+        engine._resuming = {k: v for k, v in checkpoint.items() if k != 'state_dict'}
+    engine._resume_options = kwargs
+    engine._resumed_from = found.name
+    engine._stage, engine._epoch = found.stage, found.epoch
+    engine._iter = engine._start_iter = found.iter
+    if section:
+        quirks.met('inexact-resume', engine, 'going on exactly where the run had stopped')
+    engine.logger.info(
+        f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
+        f'epoch {engine.epoch}, iter {engine.iter}'
+    )
+
+
+def read(
+    engine: Engine,
+    source: dict[str, Any] | str | os.PathLike[str],
+    exact: bool,
+    logger: Any,
+    **trusted: Any,
+) -> Resumption:
+    """Read what to go on from, and refuse what cannot be: the engine stays as it is.
+
+    Args:
+        engine: The engine.
+        source: A checkpoint, its file name or URL.
+        exact: As for :func:`resume`.
+        logger: Who is told of what does not fit.
+        **trusted: ``weights_only`` of ``utils.get_checkpoint``.
+
+    Raises:
+        FileNotFoundError, KeyError, RuntimeError: As for :func:`resume`.
+    """
     checkpoint: Any = source
     exact = exact and not quirks.active('inexact-resume')
     name = 'the given checkpoint'
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        trusted = {key: kwargs.pop(key) for key in ('weights_only',) if key in kwargs}
         if exact and engine._run.shards and os.path.isdir(name):
             checkpoint = _without_parts(name, **trusted)
         else:
@@ -49,7 +104,7 @@ def resume(
     given = checkpoint
     checkpoint = readable(given, name, inner(engine.model).state_dict())
     if _formats.kind(given) != 'ours' and _formats.position(given, name).batches_done:
-        engine.logger.warning(f'{name} was saved within an epoch, which begins anew')
+        logger.warning(f'{name} was saved within an epoch, which begins anew')
     meta = checkpoint['meta']
     section = checkpoint.get(_snapshot.KEY) if exact else None
     if section:
@@ -58,7 +113,7 @@ def resume(
     stages = _plain.described(engine.stages)
     # Lightning knows of none.
     if meta['stages'] is not None and stages != meta['stages']:
-        engine.logger.warning(
+        logger.warning(
             'Stages in the engine and checkpoint are mismatched:'
             f'\n\nCurrent stages: {stages}\n\nCheckpoint stages: {meta["stages"]}\n'
         )
@@ -67,7 +122,6 @@ def resume(
         # What was saved is the optimizer of the epoch that was running.
         running, in_stage = _stages.locate(engine.stages, section['epoch'])[0], 1
         section = section if running < engine.max_stages else None
-    # First what may be refused, so that a refused checkpoint changes nothing.
     optimizer = None
     if section or stage < engine.max_stages:
         running = running if section else stage
@@ -77,23 +131,7 @@ def resume(
             with located(f'{name}, optimizer of stages[{running}]'):
                 _snapshot.load_optimizer(engine, optimizer, checkpoint, section)
             _content.check_optimizer(optimizer, name)
-    _snapshot.load_weights(engine, checkpoint, section, **kwargs)
-
-    if optimizer is not None:
-        engine.optimizer = optimizer
-    engine._resuming = checkpoint if section else None
-    if section and _snapshot.FOLDER in checkpoint:
-        # Read again at the launch, each process its part.
-        engine._resuming = {k: v for k, v in checkpoint.items() if k != 'state_dict'}
-    engine._resume_options = kwargs
-    engine._stage, engine._epoch = stage, meta['epoch']
-    engine._iter = engine._start_iter = meta['iter']
-    if section:
-        quirks.met('inexact-resume', engine.logger, 'going on exactly where the run had stopped')
-    engine.logger.info(
-        f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
-        f'epoch {engine.epoch}, iter {engine.iter}'
-    )
+    return Resumption(name, checkpoint, section, optimizer, stage, meta['epoch'], meta['iter'])
 
 
 def _without_parts(folder: str, weights_only: bool = True) -> Any:

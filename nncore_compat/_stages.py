@@ -6,7 +6,8 @@ import copy
 import difflib
 import inspect
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -71,27 +72,36 @@ def check(stage: Any, where: str) -> None:
         stage: The stage config.
         where: Its place, e.g. ``stages[1]``.
     """
+    for _, one in checks(stage, where):
+        one()
+
+
+def checks(stage: Any, where: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield what is to be checked of a stage: a key, and a function that refuses its value.
+
+    Args:
+        stage: The stage config.
+        where: Its place.
+    """
     if not isinstance(stage, dict):
         raise TypeError(f'{where} must be a dict, but got {stage!r}')
-    for key in ('epochs', 'optimizer'):
-        if key not in stage:
-            raise KeyError(f'{where}.{key} is missing{_near(key, stage)}')
-    _check_count(stage['epochs'], f'{where}.epochs')
-    _check_optimizer(stage['optimizer'], f'{where}.optimizer')
-    for key, checker in (
-        ('lr_schedule', _check_schedule),
-        ('warmup', _check_warmup),
-        ('validation', _check_validation),
-        ('grad_clip', _check_clip),
-    ):
-        cfg = stage.get(key)
-        if cfg is None:
-            continue
-        if not isinstance(cfg, dict):
-            raise TypeError(f'{where}.{key} must be a dict or None, but got {cfg!r}')
-        checker(cfg, f'{where}.{key}')
-    if not isinstance(stage.get('loss', 'loss'), str):
-        raise TypeError(f"{where}.loss must be a key of the model's output, got {stage['loss']!r}")
+    for key, checker in CHECKS.items():
+        if key in stage or key in REQUIRED:
+            yield key, partial(_check_key, stage, key, checker, where)
+
+
+def _check_key(
+    stage: dict[str, Any], key: str, checker: Callable[[Any, str], None], where: str
+) -> None:
+    if key not in stage:
+        raise KeyError(f'{where}.{key} is missing{_near(key, stage)}')
+    value = stage[key]
+    if key in SETTINGS:
+        if value is None:
+            return
+        if not isinstance(value, dict):
+            raise TypeError(f'{where}.{key} must be a dict or None, but got {value!r}')
+    checker(value, f'{where}.{key}')
 
 
 def warn_typos(stages: Iterable[dict[str, Any]], logger: logging.Logger) -> None:
@@ -206,6 +216,24 @@ def _check_validation(cfg: dict[str, Any], where: str) -> None:
 def _check_clip(cfg: dict[str, Any], where: str) -> None:
     with located(where):
         inspect.signature(clip_grad_norm_).bind([], **cfg)
+
+
+def _check_loss(value: Any, where: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{where} must be a key of the model's output, got {value!r}")
+
+
+REQUIRED = ('epochs', 'optimizer')
+SETTINGS = ('lr_schedule', 'warmup', 'validation', 'grad_clip')
+CHECKS: dict[str, Callable[[Any, str], None]] = {
+    'epochs': _check_count,
+    'optimizer': _check_optimizer,
+    'lr_schedule': _check_schedule,
+    'warmup': _check_warmup,
+    'validation': _check_validation,
+    'grad_clip': _check_clip,
+    'loss': _check_loss,
+}
 
 
 def _names(names: Iterable[str]) -> str:

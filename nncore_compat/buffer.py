@@ -26,6 +26,15 @@ class Buffer:
     Raises:
         TypeError: If ``max_size`` is not an integer.
         ValueError: If ``max_size`` is less than 1.
+
+    Examples:
+        >>> buffer = Buffer(max_size=3)
+        >>> for value in (4.0, 3.0, 2.0, 1.0):
+        ...     buffer.update('loss', value, warning=False)
+        >>> buffer.get('loss')
+        [3.0, 2.0, 1.0]
+        >>> buffer.mean('loss', window_size=2)
+        1.5
     """
 
     def __init__(self, max_size: int = 100000, logger: logging.Logger | str | None = None) -> None:
@@ -46,31 +55,96 @@ class Buffer:
 
     @property
     def max_size(self) -> int:
-        """The number of values kept for a key."""
+        """The number of values kept for a key.
+
+        Examples:
+            >>> Buffer(max_size=500).max_size
+            500
+        """
         return self._max_size
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the list of all values of a key, or the default."""
+        """Return the list of all values of a key, or the default.
+
+        Args:
+            key: The key.
+            default: What to return where there is no such key.
+
+        Returns:
+            The list itself, the oldest value first.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> buffer.update('loss', 0.5)
+            >>> buffer.get('loss'), buffer.get('acc', [])
+            ([0.5], [])
+        """
         return self._complete(key) if key in self._data else default
 
     def pop(self, key: str, default: Any = _NOTHING) -> Any:
-        """Remove a key and return the list of its values, or the default if one is given."""
+        """Remove a key and return the list of its values, or the default if one is given.
+
+        Args:
+            key: The key.
+            default: What to return where there is no such key.
+
+        Returns:
+            The list, the oldest value first.
+
+        Raises:
+            KeyError: If there is neither the key nor a default.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> buffer.update('loss', 0.5)
+            >>> buffer.pop('loss'), buffer.pop('loss', None)
+            ([0.5], None)
+        """
         if default is _NOTHING or key in self._data:
             self._complete(key)
         return self._data.pop(key, default)
 
     def keys(self) -> KeysView[str]:
-        """Return the keys, oldest first."""
+        """Return the keys, oldest first.
+
+        Returns:
+            A view, as of a dict.
+
+        Examples:
+            >>> engine.launch()
+            >>> '_total_time' in engine.buffer.keys()
+            True
+        """
         return self._data.keys()
 
     def values(self) -> ValuesView[list[Any]]:
-        """Return the lists of values."""
+        """Return the lists of values.
+
+        Returns:
+            A view, as of a dict.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> buffer.update('loss', 0.5)
+            >>> list(buffer.values())
+            [[0.5]]
+        """
         for key in self._data:
             self._complete(key)
         return self._data.values()
 
     def items(self) -> ItemsView[str, list[Any]]:
-        """Return pairs of a key and the list of its values."""
+        """Return pairs of a key and the list of its values.
+
+        Returns:
+            A view, as of a dict.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> buffer.update('loss', 0.5)
+            >>> list(buffer.items())
+            [('loss', [0.5])]
+        """
         for key in self._data:
             self._complete(key)
         return self._data.items()
@@ -80,8 +154,15 @@ class Buffer:
 
         Args:
             key: The key.
-            value: The value.
+            value: The value; to be averaged, a number or a dict of numbers.
             warning: Whether to log that the oldest value goes.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> buffer.update('loss', 0.5)
+            >>> buffer.update('losses', {'cls': 0.3, 'box': 0.2})
+            >>> buffer.latest('losses')['box']
+            0.2
         """
         if key not in self._data:
             self._data[key] = []
@@ -90,30 +171,80 @@ class Buffer:
         self._data[key].append(value)
 
     def count(self, key: str) -> int:
-        """Return the number of values of a key."""
+        """Return the number of values of a key.
+
+        Args:
+            key: The key.
+
+        Returns:
+            How many there are; 0 is never returned.
+
+        Raises:
+            KeyError: If there is no such key.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> buffer.update('loss', 0.5)
+            >>> buffer.count('loss')
+            1
+        """
         if key not in self._data:
             raise self._unknown(key)
         return len(self._data[key]) - self._gone.get(key, 0)
 
     def clear(self) -> None:
-        """Remove all keys."""
+        """Remove all keys.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> buffer.update('loss', 0.5)
+            >>> buffer.clear()
+            >>> 'loss' in buffer.keys()
+            False
+        """
         self._data = OrderedDict()
         self._gone = {}
         self._waiting = {}
 
     def latest(self, key: str) -> Any:
-        """Return the last value of a key."""
+        """Return the last value of a key.
+
+        Args:
+            key: The key.
+
+        Returns:
+            The value as it was put in.
+
+        Raises:
+            KeyError: If there is no such key.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> buffer.update('loss', 0.5)
+            >>> buffer.latest('loss')
+            0.5
+        """
         return self._values(key)[-1]
 
     def median(self, key: str, window_size: int | None = None) -> Any:
-        """Return the median of the latest values.
+        """Return the median of the latest values; the lower one of two in the middle.
 
         Args:
             key: The key.
             window_size: How many values count, all if None.
 
         Returns:
-            A float, or a dict of floats if the values are dicts.
+            A float, computed in float32, or a dict of floats if the values are dicts.
+
+        Raises:
+            KeyError: If there is no such key.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> for value in (1.0, 2.0, 9.0):
+            ...     buffer.update('loss', value)
+            >>> buffer.median('loss')
+            2.0
         """
         return self._reduce(key, window_size, torch.Tensor.median)
 
@@ -125,7 +256,17 @@ class Buffer:
             window_size: How many values count, all if None.
 
         Returns:
-            A float, or a dict of floats if the values are dicts.
+            A float, computed in float32, or a dict of floats if the values are dicts.
+
+        Raises:
+            KeyError: If there is no such key.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> for value in (1.0, 2.0, 9.0):
+            ...     buffer.update('loss', value)
+            >>> buffer.mean('loss'), buffer.mean('loss', window_size=2)
+            (4.0, 5.5)
         """
         return self._reduce(key, window_size, torch.Tensor.mean)
 
@@ -137,12 +278,25 @@ class Buffer:
             window_size: How many values count, all if None.
 
         Returns:
-            A float, or a dict of floats if the values are dicts.
+            A float, computed in float32, or a dict of floats if the values are dicts.
+
+        Raises:
+            KeyError: If there is no such key.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> for value in (1.0, 2.0, 9.0):
+            ...     buffer.update('loss', value)
+            >>> buffer.sum('loss')
+            12.0
         """
         return self._reduce(key, window_size, torch.Tensor.sum)
 
     def avg(self, key: str, factor: str = '_avg_factor', window_size: int | None = None) -> Any:
         """Return the mean of the latest values, each weighted with its number of samples.
+
+        It is `sum(value * samples) / sum(samples)`: the mean over samples of a loss that the model
+        averages over each batch, where the batches are of different sizes.
 
         Args:
             key: The key.
@@ -150,11 +304,19 @@ class Buffer:
             window_size: How many values count, all if None.
 
         Returns:
-            A float, or a dict of floats if the values are dicts.
+            A float, computed in float32, or a dict of floats if the values are dicts.
 
         Raises:
             KeyError: If there is no such key, or no numbers of samples.
             ValueError: If some values have no number of samples.
+
+        Examples:
+            >>> buffer = Buffer()
+            >>> for loss, samples in ((1.0, 32), (4.0, 16)):
+            ...     buffer.update('loss', loss)
+            ...     buffer.update('_avg_factor', samples)
+            >>> buffer.avg('loss'), buffer.mean('loss')
+            (2.0, 2.5)
         """
         values = self._last(key, window_size)
         if factor not in self._data:

@@ -39,6 +39,12 @@ def collate(batch: list[Any]) -> Any:
 
     Returns:
         The batch.
+
+    Examples:
+        >>> from nncore_compat.builder import collate
+        >>> points, labels = collate([(torch.zeros(2), 0), (torch.ones(2), 1)])
+        >>> points.shape, labels
+        (torch.Size([2, 2]), tensor([0, 1]))
     """
     # Asked at every call: a worker may import nncore only when it unpickles the dataset.
     real = loaded('nncore.parallel', 'collate')
@@ -82,6 +88,13 @@ def build_dataloader(
         KeyError: If the config has no ``type``.
         TypeError: If ``cfg`` is something else.
         ValueError: If there is no such dataset.
+
+    Examples:
+        >>> from nncore_compat.builder import DATASETS
+        >>> _ = DATASETS.register(Points)
+        >>> cfg = {'type': 'Points', 'loader': {'batch_size': 4, 'shuffle': True}}
+        >>> len(build_dataloader(cfg, seed=1))
+        3
     """
     if isinstance(cfg, str):
         cfg = {'type': cfg}
@@ -129,6 +142,12 @@ def build_hook(cfg: Any, **kwargs: Any) -> Any:
     Raises:
         KeyError: If the config has no ``type``.
         ValueError: If there is no such hook.
+
+    Examples:
+        >>> build_hook({'type': 'EvalHook', 'high_keys': ['acc']})
+        EvalHook()
+        >>> build_hook('OptimizerHook', interval=4)
+        OptimizerHook()
     """
     return build_known(cfg, [HOOKS], 'hook', **kwargs)
 
@@ -157,6 +176,11 @@ def build_model(
         RuntimeError: If it takes nncore to wrap or to bundle, and nncore is not imported.
         TypeError: If ``cfg`` is something else.
         ValueError: If there is no such module or bundler.
+
+    Examples:
+        >>> from nncore_compat.builder import build_model
+        >>> build_model({'type': 'Linear', 'in_features': 2, 'out_features': 3})
+        Linear(in_features=2, out_features=3, bias=True)
     """
     if bundler not in _BUNDLERS:
         raise ValueError(f'unknown bundler {bundler!r}, accepted: {", ".join(_BUNDLERS)}')
@@ -197,6 +221,12 @@ def build_optimizer(cfg: Any, params: Any, where: str = 'optimizer') -> Any:
         KeyError: If the config has no ``type``.
         TypeError: If ``cfg`` is something else.
         ValueError: If there is no such optimizer.
+
+    Examples:
+        >>> from nncore_compat.builder import build_optimizer
+        >>> optimizer = build_optimizer({'type': 'SGD', 'lr': 0.1}, model.parameters())
+        >>> optimizer.defaults['lr']
+        0.1
     """
     optimizer = build_known(cfg, parents('optimizer'), 'optimizer', where=where, params=params)
     if not hasattr(optimizer, 'param_groups'):

@@ -10,8 +10,8 @@ import socket
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import nn
@@ -22,29 +22,35 @@ from . import (
     _amp,
     _auto_resume,
     _evaluation,
+    _failure,
     _hook_list,
+    _loader_parts,
     _loaders,
     _nncore,
     _phases,
+    _preflight,
+    _preview,
+    _ready,
+    _report,
     _resume,
     _stages,
-    _timeline,
+    _work_dir,
     quirks,
 )
 from ._batches import batches
 from ._dispatch import Dispatch
+from ._display import begin_task
 from ._errors import located
 from ._imports import uncollected
 from ._logging import file_handler, get_logger, go_on_in, reopen
 from ._parameters import first
-from ._progress import ProgressBar
 from ._random import unnoticed
 from ._state import State
 from ._state_dict import uncompiled
 from .buffer import Buffer
 from .builder import build_model
-from .comm import get_world_size, is_distributed, is_main_process
-from .hooks import ClosureHook, EventWriterHook, Hook, OptimizerHook
+from .comm import broadcast, get_world_size, is_distributed, is_main_process
+from .hooks import CheckpointHook, ClosureHook, EventWriterHook, Hook, OptimizerHook
 from .hooks.base import meets_hook_defaults
 from .utils import load_checkpoint
 
@@ -53,6 +59,8 @@ if TYPE_CHECKING:
 
     from ._lightning.run import Run
     from ._lightning.timeline import Timeline
+    from ._plan.plan import Plan
+    from .configs import AnyHook, AnyLoader, AnyStage
 
 DEFAULT_HOOKS = [
     'TimerHook',
@@ -67,23 +75,23 @@ DEFAULT_HOOKS = [
 class Engine(State):
     """Train, validate and test a model in stages, with hooks doing everything else.
 
-    ::
-
-        before_launch
-        for stage in stages:
-            build the stage's optimizer; before_stage
-            for epoch in range(stage['epochs']):
-                before_train_epoch
-                for batch in data_loaders['train']:
-                    before_train_iter; forward; after_train_iter (backward, step, logs)
-                after_train_epoch (checkpoint)
-                if validation is due:
-                    before_val_epoch
-                    for batch in data_loaders['val']:
-                        before_val_iter; forward; after_val_iter
-                    after_val_epoch (evaluation)
-            after_stage
-        after_launch
+    ```text
+    before_launch
+    for stage in stages:
+        build the stage's optimizer; before_stage
+        for epoch in range(stage['epochs']):
+            before_train_epoch
+            for batch in data_loaders['train']:
+                before_train_iter; forward; after_train_iter (backward, step, logs)
+            after_train_epoch (checkpoint)
+            if validation is due:
+                before_val_epoch
+                for batch in data_loaders['val']:
+                    before_val_iter; forward; after_val_iter
+                after_val_epoch (evaluation)
+        after_stage
+    after_launch
+    ```
 
     A Lightning Trainer drives the loop: one fit for all stages.
 
@@ -112,7 +120,51 @@ class Engine(State):
 
     Raises:
         TypeError, ValueError, KeyError: An argument is wrong; the message names the place.
+
+    Examples:
+        >>> stages = [
+        ...     {
+        ...         'epochs': 2,
+        ...         'optimizer': {'type': 'Adam', 'lr': 1e-2},
+        ...         'warmup': {'type': 'iter', 'policy': 'linear', 'steps': 3},
+        ...     },
+        ...     {
+        ...         'epochs': 1,
+        ...         'optimizer': {'type': 'SGD', 'lr': 1e-2, 'momentum': 0.9},
+        ...         'lr_schedule': {'type': 'iter', 'policy': 'cosine'},
+        ...         'validation': {'interval': 1},
+        ...     },
+        ... ]
+        >>> engine = Engine(model, loaders, stages=stages)
+        >>> engine.launch()
+        >>> engine.epoch, engine.iter
+        (3, 9)
     """
+
+    model: Any
+    """The model, wrapped if it was given so."""
+    stages: Sequence[dict[str, Any]]
+    """The configs of all stages."""
+    data_loaders: dict[str, Any]
+    """The loaders by split: `train`, `val`, `test`."""
+    data_loader: Any
+    """The loader of the split that runs."""
+    hooks: OrderedDict[str, Any]
+    """The hooks and Lightning callbacks by name, in the order in which they are called."""
+    buffer: Buffer
+    """The latest values of what the model returned and of what hooks added."""
+    losses: dict[str, Any]
+    """The losses of the current iteration, with their graphs: tensors by key."""
+    optimizer: torch.optim.Optimizer
+    """The optimizer of the current stage."""
+    logger: logging.Logger
+    """The logger."""
+    amp_cfg: dict[str, Any]
+    """The arguments of `torch.autocast`."""
+    meta: Any
+    """What was given as `meta`."""
+    debug: bool
+    """Whether outputs and gradients are looked through for Inf and NaN."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -126,24 +178,29 @@ class Engine(State):
 
     def __init__(
         self,
-        model: nn.Module | dict | str,
-        data_loaders: dict | str | Any,
-        stages: list[dict] | dict | None = None,
-        hooks: list | None = None,
+        model: nn.Module | dict[str, Any] | str,
+        data_loaders: Mapping[str, AnyLoader] | AnyLoader,
+        stages: Sequence[AnyStage] | AnyStage | None = None,
+        hooks: Sequence[AnyHook] | AnyHook | None = None,
         buffer_size: int = 100000,
         logger: logging.Logger | str | None = None,
         work_dir: str | None = None,
         seed: int | None = None,
         meta: Any = None,
-        amp: dict | str | bool | None = None,
+        amp: dict[str, Any] | str | bool | None = None,
         debug: bool = False,
         *,
         trainer: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
-        self.work_dir = work_dir or os.path.join('work_dirs', time_str)
+        self._time = time.strftime('%Y%m%d%H%M%S', time.localtime())
+        self.work_dir = work_dir or os.path.join('work_dirs', self._time)
         self._named_work_dir = bool(work_dir)
+        if _preview.asked() == _preview.PLAN:
+            model, data_loaders, stages, hooks, buffer_size, amp, trainer = _preflight.usable(
+                model, data_loaders, stages, hooks, buffer_size, seed, amp, trainer, **kwargs
+            )
+            kwargs = {}
         self.model = build_model(model, **kwargs)
         self.stages = _stages.resolve(stages)
         self.amp_cfg = _amp.parse(amp)
@@ -158,7 +215,7 @@ class Engine(State):
             for key, loader in _loaders.fill(data_loaders).items()
         }
         self._run.split_data()
-        self.hooks: OrderedDict[str, Any] = OrderedDict()
+        self.hooks = OrderedDict()
         self._dispatch = Dispatch()
         self.register_hook(DEFAULT_HOOKS)
         if is_distributed() or self._run.several:
@@ -171,14 +228,15 @@ class Engine(State):
         self.buffer = Buffer(max_size=buffer_size)
         self.reset_states()
 
-        self._log_file = os.path.join(str(self.work_dir), time_str + '.log')
+        self._log_file = os.path.join(self._place.absolute, self._time + '.log')
         # A script that evaluates sets up its logger without a file, and gives no work_dir, to
         # leave nothing behind.
-        self.logger = get_logger(logger, log_file=self._log_file, late=work_dir is not None)
+        log_file = None if _preview.asked() else self._begin_log
+        self.logger = get_logger(logger, log_file=log_file, late=work_dir is not None)
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):
-            quirks.met('single-loader', self.logger, 'taking the loader as it is for training')
+            quirks.met('single-loader', self, 'taking the loader as it is for training')
         for notice in self._notices or ():
             self.logger.info(notice)
         self._notices = None
@@ -186,28 +244,64 @@ class Engine(State):
         self.buffer = Buffer(max_size=buffer_size, logger=self.logger)
         self.meta = meta
         self.debug = debug
-        # What has ended the last launch before its time.
-        self._failure: BaseException | None = None
         self._kwargs = {}
 
     @property
+    def work_dir(self) -> str:
+        """Where logs and checkpoints go; if the script has changed folder since, from the root.
+
+        Examples:
+            >>> Engine(model, loaders, stages=stages, work_dir='runs/first').work_dir
+            'runs/first'
+        """
+        return self._place.path
+
+    @work_dir.setter
+    def work_dir(self, path: str) -> None:
+        self._place = _work_dir.Place(path)
+        self._named_work_dir, self._has_work_dir = True, False
+
+    @property
     def trainer(self) -> Trainer:
-        """Lightning's Trainer of the last launch, before the first one that of the first."""
+        """Lightning's Trainer of the last launch, before the first one that of the first.
+
+        Examples:
+            >>> engine = Engine(model, loaders, stages=stages, trainer={'precision': 'bf16-mixed'})
+            >>> engine.trainer.precision, engine.trainer.world_size
+            ('bf16-mixed', 1)
+        """
         return self._run.trainer
 
     @property
     def lightning_module(self) -> LightningModule:
-        """The stages as a LightningModule, for that Trainer."""
+        """The stages as a LightningModule, for that Trainer or for one of your own.
+
+        Examples:
+            >>> from lightning.pytorch import Trainer
+            >>> quiet = {'enable_progress_bar': False, 'enable_model_summary': False}
+            >>> trainer = Trainer(logger=False, **quiet)
+            >>> trainer.fit(engine.lightning_module)
+            >>> engine.epoch
+            2
+        """
         self._run.module.keep_engine()
         return self._run.module
 
     def get_amp_type(self) -> str | None:
-        """Return ``'fp16'`` or ``'bf16'``, None when mixed precision is off."""
+        """Return the type of automatic mixed precision.
+
+        Returns:
+            ``'fp16'`` or ``'bf16'``, None when it is off.
+
+        Examples:
+            >>> Engine(model, loaders, stages=stages, amp='bf16').get_amp_type()
+            'bf16'
+        """
         return _amp.label(self.amp_cfg, self._model_device.type)
 
     def register_hook(
         self,
-        hook: list | Hook | Callback | dict | str,
+        hook: Sequence[AnyHook] | AnyHook,
         before: str | None = None,
         overwrite: bool = True,
         **kwargs: Any,
@@ -232,6 +326,14 @@ class Engine(State):
             TypeError: It is neither a hook nor a callback.
             ValueError: The name, or ``before``, is unknown, or the callback cannot work here.
             KeyError: There is one of that name, and ``overwrite`` is False.
+
+        Examples:
+            >>> from lightning.pytorch.callbacks import EarlyStopping
+            >>> engine.register_hook({'type': 'EvalHook', 'high_keys': ['acc']})
+            >>> engine.register_hook(EarlyStopping(monitor='val_loss', patience=3))
+            >>> engine.register_hook('PreciseBNHook', before='CheckpointHook', num_iters=3)
+            >>> list(engine.hooks)[2:4], list(engine.hooks)[-1]
+            (['OptimizerHook', 'PreciseBNHook'], 'EarlyStopping')
         """
         if isinstance(hook, (list, tuple)):
             for h in hook:
@@ -248,7 +350,9 @@ class Engine(State):
             self._notice(f"'{name}' replaces the one registered before: give it another name")
         self._run.arrangement.follow()
 
-    def unregister_hook(self, hook: list | Hook | Callback | str) -> None:
+    def unregister_hook(
+        self, hook: Sequence[Hook | Callback | str] | Hook | Callback | str
+    ) -> None:
         """Unregister a hook or callback, or a list of them.
 
         Args:
@@ -256,6 +360,11 @@ class Engine(State):
 
         Raises:
             KeyError: It is not registered.
+
+        Examples:
+            >>> engine.unregister_hook('CheckpointHook')
+            >>> 'CheckpointHook' in engine.hooks
+            False
         """
         if isinstance(hook, (list, tuple)):
             for h in hook:
@@ -264,12 +373,22 @@ class Engine(State):
         _hook_list.remove(self.hooks, hook)
         self._run.arrangement.follow()
 
-    def load_checkpoint(self, checkpoint: dict | str, **kwargs: Any) -> None:
+    def load_checkpoint(
+        self, checkpoint: dict[str, Any] | str | os.PathLike[str], **kwargs: Any
+    ) -> None:
         """Load weights.
 
         Args:
             checkpoint: A dict, a file name, a URL or ``torchvision://<model_name>``.
             **kwargs: ``strict``, ``warning``, ``keys`` of ``utils.load_checkpoint``.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            RuntimeError: There are no weights in it, or with ``strict`` they do not fit.
+
+        Examples:
+            >>> _ = save_checkpoint(model, 'weights.pth')
+            >>> engine.load_checkpoint('weights.pth', strict=True)
         """
         load_checkpoint(
             self.model, checkpoint, map_location=self._model_device, logger=self.logger, **kwargs
@@ -277,7 +396,7 @@ class Engine(State):
         source = f' from {checkpoint}' if isinstance(checkpoint, str) else ''
         self.logger.info(f'Loaded checkpoint{source}')
 
-    def resume(self, checkpoint: dict | str | os.PathLike[str], **kwargs: Any) -> None:
+    def resume(self, checkpoint: dict[str, Any] | str | os.PathLike[str], **kwargs: Any) -> None:
         """Go on where a checkpoint was saved.
 
         From a file of ours the next launch goes on exactly as the run that was interrupted, in the
@@ -295,6 +414,14 @@ class Engine(State):
             FileNotFoundError: There is no such file.
             RuntimeError: It is no checkpoint of a training run, or what is in it cannot be.
             KeyError: It has no optimizer.
+
+        Examples:
+            >>> engine.launch()
+            >>> again = Engine(Net(), loaders, stages=stages)
+            >>> again.resume(f'{engine.work_dir}/epoch_1.pth')
+            >>> again.launch()
+            >>> torch.equal(again.model.fc.weight, engine.model.fc.weight)
+            True
         """
         _resume.resume(self, checkpoint, **kwargs)
 
@@ -303,6 +430,13 @@ class Engine(State):
 
         Args:
             data: A batch.
+
+        Examples:
+            >>> class Masked(Engine):
+            ...     def train_iter(self, data):
+            ...         points, labels = data
+            ...         super().train_iter((points * (torch.rand_like(points) < 0.9), labels))
+            >>> Masked(model, loaders, stages=stages).launch()
         """
         self._call_hook('before_train_iter')
         _phases.train_forward(self, data)
@@ -314,6 +448,18 @@ class Engine(State):
 
         Args:
             data: A batch.
+
+        Examples:
+            >>> class Timed(Engine):
+            ...     batches = 0
+            ...
+            ...     def val_iter(self, data):
+            ...         self.batches += 1
+            ...         super().val_iter(data)
+            >>> engine = Timed(model, loaders, stages=stages)
+            >>> engine.launch()
+            >>> engine.batches
+            6
         """
         self._call_hook('before_val_iter')
         _phases.eval_forward(self, data, sum_losses=True)
@@ -324,17 +470,29 @@ class Engine(State):
 
         Args:
             data: A batch.
+
+        Examples:
+            >>> engine.test_iter(next(iter(loaders['val'])))
+            >>> engine.buffer.count('_out')
+            1
         """
         _phases.eval_forward(self, data, sum_losses=False)
 
     def val_epoch(self) -> None:
-        """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden."""
+        """Validate in a plain loop; in a launch Lightning runs it, unless this is overridden.
+
+        Examples:
+            >>> engine.launch()
+            >>> engine.val_epoch()
+            >>> engine.mode
+            'val'
+        """
         _phases.enter_mode(self, 'val')
         self._call_hook('before_val_epoch')
-        bar = ProgressBar(self.data_loader)
-        for data in batches(self.data_loader):
-            self.val_iter(data)
-            bar.update()
+        with begin_task('Validating', _loader_parts.length(self.data_loader)) as task:
+            for data in batches(self.data_loader):
+                self.val_iter(data)
+                task.update()
         self._call_hook('after_val_epoch')
 
     def test_epoch(self, split: str = 'test') -> None:
@@ -342,15 +500,20 @@ class Engine(State):
 
         Args:
             split: Key of ``data_loaders``.
+
+        Examples:
+            >>> engine.test_epoch('val')
+            >>> sorted(engine.evaluate())
+            ['acc']
         """
         _phases.enter_mode(self, 'test', split)
         if self._run.testing_through_lightning:
             self._run.test()
             return
-        bar = ProgressBar(self.data_loader)
-        for data in batches(self.data_loader):
-            self.test_iter(data)
-            bar.update()
+        with begin_task('Testing', _loader_parts.length(self.data_loader)) as task:
+            for data in batches(self.data_loader):
+                self.test_iter(data)
+                task.update()
 
     def evaluate(self) -> dict[str, Any]:
         """Let the dataset evaluate the outputs that validation or testing has collected.
@@ -360,6 +523,11 @@ class Engine(State):
 
         Raises:
             KeyError: Nothing was collected: the model returned no ``_out``.
+
+        Examples:
+            >>> engine.test_epoch()
+            >>> 0 <= engine.evaluate()['acc'] <= 1
+            True
         """
         output = _evaluation.evaluate(self)
         if output and self._run.module.averages is not None:
@@ -374,14 +542,41 @@ class Engine(State):
 
         Returns:
             The metrics by split.
+
+        Examples:
+            >>> list(engine.eval_mode('both'))
+            ['val', 'test']
         """
         return _evaluation.run(self, mode)
+
+    @overload
+    def launch(
+        self,
+        eval: Literal[False] = False,
+        *,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None: ...
+
+    @overload
+    def launch(
+        self, eval: Literal[True, 'val', 'test', 'both'], *, resume: None = None, **kwargs: Any
+    ) -> dict[str, Any]: ...
+
+    @overload
+    def launch(
+        self,
+        eval: bool | str = False,
+        *,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any] | None: ...
 
     def launch(
         self,
         eval: bool | str = False,
         *,
-        resume: dict | str | os.PathLike[str] | None = None,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any] | None:
         """Run all stages, or only an evaluation.
@@ -400,16 +595,35 @@ class Engine(State):
 
         Raises:
             TypeError, ValueError: ``resume`` is nothing to resume from, or goes with ``eval``.
+
+        Examples:
+            >>> engine.launch()
+            >>> list(engine.launch(eval='val'))
+            ['val']
+
+            With a fixed `work_dir`, this can be killed at any moment and started again:
+
+            >>> engine = Engine(model, loaders, stages=stages, work_dir='runs/first')
+            >>> engine.launch(resume='auto')
         """
-        if _timeline.asked():
+        if _preview.asked() == _preview.TIMELINE:
             if is_main_process():
                 print(self.timeline())
             raise SystemExit(0)
+        if _preview.asked() == _preview.PLAN:
+            from ._plan.shown import show
+
+            show(self, eval, resume)
+            return None
         self._resume_from = _auto_resume.choose(self, eval, resume)
         self._kwargs = kwargs
         if self._run.used:
             self._run = self._new_run()
         self._run.used = True
+        _ready.check(self)
+        if not eval:
+            self._agree_on_work_dir()
+        self._run.put_files_in(self._place.absolute)
         if self._run.starts_later:
             return self._run.launch_elsewhere(eval)
         return self._launch(eval)
@@ -435,16 +649,24 @@ class Engine(State):
         self._run.used = True
         self._run.arrive()
         self._run.split_data()
-        self._max_iters = len(self.data_loaders.get('train', ())) * self._max_epochs
+        self._max_iters = _loaders.train_length(self.data_loaders) * self._max_epochs
         reopen(self.logger, self._log_file)
 
     def _launch(self, eval: bool | str) -> dict[str, Any] | None:
+        with _report.recording(self, eval):
+            output = self._run_through(eval)
+            if not eval:
+                quirks.sum_up(self)
+        return output
+
+    def _run_through(self, eval: bool | str) -> dict[str, Any] | None:
         if eval:
             with self._run.evaluating():
                 output = self.eval_mode(eval)
             bare = isinstance(eval, bool) and not _nncore.new_returns()
             return output['test'] if bare else output
 
+        self._failure, self._failed_in, self._told = None, None, ()
         self._prepare_training()
         try:
             if self._stage < self._max_stages or self._resuming is not None:
@@ -453,16 +675,9 @@ class Engine(State):
                 self._call_hook('before_launch')
                 self._call_hook('after_launch')
         except BaseException as error:
-            self._fail(error)
+            _failure.end(self, error)
             raise
         return None
-
-    def _fail(self, error: BaseException) -> None:
-        """Have writers close what they have opened, when an error or a signal ends the launch."""
-        self._failure = error
-        for hook in self.hooks.values():
-            if isinstance(hook, EventWriterHook):
-                hook.after_launch(self)
 
     def _prepare_training(self) -> None:
         if 'train' not in self.data_loaders:
@@ -470,23 +685,61 @@ class Engine(State):
                 f'no loader for training: data_loaders has {list(self.data_loaders)}, '
                 "expected 'train' or a single loader"
             )
-        self._failure = None
+        _loaders.refuse_empty(self.data_loaders)
         self._meet_hook_defaults()
         processes = f'{get_world_size()} processes' if is_distributed() else False
         self.logger.info(
             f'Distributed: {processes}, AMP: {self.get_amp_type()}, Debug: {self.debug}'
         )
         self.logger.info(
-            f'Launch engine, host: {getpass.getuser()}@{socket.gethostname()}, '
-            f'work_dir: {self.work_dir}'
+            f'Launch engine, host: {_user()}@{socket.gethostname()}, work_dir: {self.work_dir}'
         )
         _auto_resume.begin(self)
 
     def timeline(self) -> Timeline:
-        """Return who is called at each moment of a training run, in order; printed, a table."""
+        """Return who is called at each moment of a training run, in order; printed, a table.
+
+        Returns:
+            The table, whose ``str`` is what ``--timeline`` prints.
+
+        Examples:
+            >>> print(engine.timeline())
+            nncore                   Lightning                  who is called, in order
+            ...
+        """
         from ._lightning.timeline import timeline
 
         return timeline(self)
+
+    def plan(
+        self,
+        eval: bool | str = False,
+        *,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
+    ) -> Plan:
+        """Return what a launch would do, checked as far as it can be; printed, a page of text.
+
+        It says how many batches, iterations and steps there are, what the learning rates will be,
+        which epochs are validated and saved, who is called when, and what is wrong. Nothing is
+        trained, written or changed, and no loader is iterated.
+
+        Args:
+            eval: As for ``launch``.
+            resume: As for ``launch``. ``--resume`` of the command line goes over it.
+
+        Returns:
+            The plan, whose ``str`` is what ``--dry-run`` prints. ``plan.stages``, ``plan.rates``,
+            ``plan.problems``, ... hold what is in it, ``plan.ok`` says whether training would
+            begin without an error, and ``plan.plot('lr.png')`` draws the learning rates.
+
+        Examples:
+            >>> plan = engine.plan()
+            >>> plan.ok, plan.iterations > 0
+            (True, True)
+        """
+        from ._plan.plan import plan
+
+        return plan(self, eval=eval, resume=resume)
 
     def _call_hook(self, name: str) -> None:
         self._dispatch.call(self.hooks.values(), name, self)
@@ -543,12 +796,43 @@ class Engine(State):
         else:
             _amp.step(self.optimizer, scaler, look)
 
+    def _begin_log(self) -> str:
+        self._make_work_dir()
+        self._log_file = _work_dir.new_log(self._place.absolute, self._time)
+        return self._log_file
+
+    def _make_work_dir(self) -> None:
+        """Have a folder of its own, where the script gives none."""
+        if not (self._named_work_dir or self._has_work_dir):
+            self._place = _work_dir.Place(_work_dir.claim(self.work_dir))
+            self._has_work_dir = True
+
+    def _agree_on_work_dir(self) -> None:
+        """Have all processes take the folder that the first has made."""
+        found: Any = None
+        if is_main_process():
+            try:
+                if any(isinstance(one, _FILE_HOOKS) for one in self.hooks.values()):
+                    self._make_work_dir()
+                # A folder that the script gives to the first process is known to it alone, as in
+                # nncore, unless all of them write to it.
+                if not self._named_work_dir or self._run.shards:
+                    found = self.work_dir
+            except OSError as error:
+                found = error
+        found = broadcast(found)
+        if isinstance(found, OSError):
+            raise found
+        if found is not None and not self._named_work_dir:
+            self._place = _work_dir.Place(found)
+
     def _own_log(self) -> str | None:
         """Return the log file, where it is the engine that writes to it."""
         found = is_main_process() and file_handler(self.logger, self._log_file)
         return self._log_file if found else None
 
     def _go_on_in_log(self, earlier: str) -> None:
+        earlier = os.path.abspath(earlier)
         go_on_in(self.logger, self._log_file, earlier)
         self._log_file = earlier
 
@@ -570,13 +854,23 @@ class Engine(State):
         if names and not quirks.active('hook-defaults'):
             quirks.met(
                 'hook-defaults',
-                self.logger,
+                self,
                 f'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
                 f'{", ".join(names)}',
             )
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        # A container may run under a number that has no name.
+        return str(getattr(os, 'getuid', lambda: 'unknown')())
+
+
 _DO_NOTHING = contextlib.nullcontext()
+# Those that put files into the work_dir.
+_FILE_HOOKS = (CheckpointHook, EventWriterHook)
 # Kept here, because a script may patch the class itself.
 _ORIGINALS = {
     name: getattr(Engine, name) for name in ('train_iter', 'val_iter', 'val_epoch', 'evaluate')

@@ -11,6 +11,11 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 ENV = 'NNCORE_COMPAT_QUIRKS'
 
@@ -32,10 +37,12 @@ QUIRKS = {
         'hooks and whatever random numbers come next, without the validation that was due'
     ),
     'single-loader': 'Engine(model, loader) iterates a bare loader once before training',
+    'silent-failure': (
+        'when an error ends a run, its log does not say so, and hooks do not get after_launch'
+    ),
 }
 
 _active: frozenset[str] | None = None
-_met: set[tuple[str, str]] = set()
 
 
 def _parse(spec: str, where: str = '') -> frozenset[str]:
@@ -65,6 +72,11 @@ def enable(spec: str) -> None:
 
     Raises:
         ValueError: A name is not in `QUIRKS`.
+
+    Examples:
+        >>> quirks.enable('eval-interval')
+        >>> quirks.active('eval-interval'), quirks.active('hook-defaults')
+        (True, False)
     """
     global _active
     _active = _parse(spec)
@@ -82,6 +94,10 @@ def active(name: str) -> bool:
 
     Raises:
         ValueError: The environment variable, read at the first call, holds an unknown name.
+
+    Examples:
+        >>> quirks.active('hook-defaults')
+        False
     """
     global _active
     if _active is None:
@@ -89,17 +105,41 @@ def active(name: str) -> bool:
     return name in _active
 
 
-def met(name: str, logger: logging.Logger, message: str) -> None:
-    """Report, once to a logger, that a run differs from nncore 0.4.7 because of a fixed quirk.
+def met(name: str, engine: Engine, message: str) -> None:
+    """Report, once in an engine's log, that it differs from nncore 0.4.7 because of a fixed quirk.
 
-    Nothing is logged while the quirk is switched on.
+    Nothing is reported while the quirk is switched on.
 
     Args:
         name: A key of `QUIRKS`.
-        logger: Where the line goes.
-        message: What this run does instead, in its own terms.
+        engine: The engine.
+        message: What it does instead, in its own terms.
+
+    Examples:
+        >>> quirks.met('single-loader', engine, 'taking the loader as it is')
     """
-    if active(name) or (name, logger.name) in _met:
+    if active(name) or name in engine._quirks_met:
         return
-    _met.add((name, logger.name))
-    logger.info(f'{message} (nncore 0.4.7: {QUIRKS[name]}; `--quirks {name}` brings that back)')
+    engine._quirks_met = (*engine._quirks_met, name)
+    engine.logger.info(
+        f'{message} (nncore 0.4.7: {QUIRKS[name]}; `--quirks {name}` brings that back)'
+    )
+
+
+def sum_up(engine: Engine) -> None:
+    """Say at the end of a run which quirks it has met; nothing if it runs with all of them.
+
+    Args:
+        engine: The engine.
+
+    Examples:
+        >>> quirks.sum_up(engine)  # one line in its log
+    """
+    if all(map(active, QUIRKS)):
+        return
+    text = 'Quirks of nncore 0.4.7 that would have changed this run: '
+    if engine._quirks_met:
+        engine.logger.info(text + ', '.join(engine._quirks_met))
+    elif engine.logger.isEnabledFor(logging.INFO):
+        # Not in the log, which is line for line that of nncore then.
+        print(f'nncore_compat: {text}none', file=sys.stderr)

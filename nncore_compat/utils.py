@@ -36,6 +36,10 @@ def generate_random_seed(sync: bool = True, src: int = 0, group: Any = None) -> 
 
     Returns:
         The seed.
+
+    Examples:
+        >>> 10_000_000 <= generate_random_seed() < 100_000_000
+        True
     """
     seed = random.SystemRandom().randrange(10**7, 10**8)
     return broadcast(seed, src=src, group=group) if sync else seed
@@ -54,6 +58,14 @@ def set_random_seed(
 
     Returns:
         The seed.
+
+    Examples:
+        >>> set_random_seed(42)
+        42
+        >>> first = torch.rand(3)
+        >>> _ = set_random_seed(42)
+        >>> torch.equal(torch.rand(3), first)
+        True
     """
     if seed is None:
         seed = generate_random_seed(**kwargs)
@@ -85,6 +97,12 @@ def get_checkpoint(
         ImportError: If torchvision is asked for and not installed.
         RuntimeError: If the file cannot be read as a checkpoint.
         ValueError: If torchvision has no such model.
+
+    Examples:
+        >>> _ = save_checkpoint(model, 'weights.pth', meta={'epoch': 3})
+        >>> checkpoint = get_checkpoint('weights.pth', map_location='cpu')
+        >>> checkpoint['meta']['epoch'], checkpoint['state_dict']['fc.weight'].shape
+        (3, torch.Size([2, 2]))
     """
     name = os.fspath(file_or_url)
     kwargs = {'weights_only': True, 'map_location': map_location, **kwargs}
@@ -129,6 +147,13 @@ def load_checkpoint(
 
     Raises:
         RuntimeError: If there are no weights, or if they must fit and do not.
+
+    Examples:
+        >>> _ = save_checkpoint(model, 'weights.pth')
+        >>> other = Net()
+        >>> _ = load_checkpoint(other, 'weights.pth', strict=True)
+        >>> torch.equal(other.fc.weight, model.fc.weight)
+        True
     """
     if isinstance(checkpoint, (str, os.PathLike)):
         checkpoint = get_checkpoint(checkpoint, map_location=map_location, **kwargs)
@@ -192,6 +217,12 @@ def save_checkpoint(
 
     Raises:
         OSError: If it could not be written; the old file is untouched then.
+
+    Examples:
+        >>> optimizer = torch.optim.Adam(model.parameters())
+        >>> checkpoint = save_checkpoint(model, 'weights.pth', optimizer, meta={'epoch': 3})
+        >>> list(checkpoint)
+        ['meta', 'state_dict', 'optimizer']
     """
     checkpoint = {
         'meta': stamped({} if meta is None else meta),

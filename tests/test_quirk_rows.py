@@ -6,6 +6,7 @@ wrongly and no working script can depend on must work, or fail in words.
 """
 
 import json
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ QUIRKS = {
     'eval-interval': 'eval_interval',
     'inexact-resume': 'inexact_resume',
     'single-loader': 'single_loader',
+    'silent-failure': 'silent_failure',
 }
 
 
@@ -92,6 +94,10 @@ def test_a_fixed_quirk_is_told_once_in_a_run(name, rows):
     runs = 2 if name in ('eval-interval', 'validation-offset') else 1
     assert fixed.count(f'--quirks {name}') == runs
     assert '--quirks' not in quirky
+    # And at the end of each training.
+    ends = re.findall(r'that would have changed this run: (.*)', fixed)
+    assert sum(name in end.split(', ') for end in ends) == runs
+    assert not re.search(rf'that would have changed this run:.*\b{name}\b', quirky)
 
 
 def test_hook_defaults_documented(rows):

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar, Timer
 
 from ..hooks import Hook
+from . import progress
 from .averages import Averages
 from .callback import FirstSegment
 from .held import EngineReference
@@ -113,6 +114,7 @@ class Arrangement:
         for callback in before:
             if not _among(callback, self._joined):
                 callback.teardown(self.trainer, self.module, stage='fit')
+        progress.follow(self.engine._run)
 
     def _welcome(self, callback: Callback) -> None:
         callback.log = self.module.log  # type: ignore[attr-defined]

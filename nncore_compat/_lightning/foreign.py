@@ -62,6 +62,15 @@ def as_callback(hook: Hook | dict[str, Any] | str, **kwargs: Any) -> Callback:
     Raises:
         TypeError: It is no hook.
         ValueError: Its name is unknown, or it would do what is the Trainer's to do.
+
+    Examples:
+        >>> from lightning.pytorch import Trainer
+        >>> class Greet(Hook):
+        ...     def before_train_epoch(self, engine):
+        ...         print('epoch', engine.epoch + 1)
+        >>> trainer = Trainer(max_epochs=3, logger=False, callbacks=[as_callback(Greet())])
+        >>> trainer.callbacks[0]
+        as_callback(Greet())
     """
     if isinstance(hook, (dict, str)):
         hook = build_hook(hook, **kwargs)
@@ -89,7 +98,8 @@ class HookCallback(Callback):
     """
 
     def __init__(self, hook: Hook) -> None:
-        self.hook = hook
+        # Not as a Hook: what stands in for the engine is none.
+        self.hook: Any = hook
         # Of the fit that runs, unless an engine calls the hook.
         self.view: View | None = None
         self.party: list[HookCallback] = []
@@ -241,7 +251,7 @@ class HookCallback(Callback):
 
     def _leave(self, module: LightningModule) -> None:
         if isinstance(module, StagesModule):
-            hooks = module.engine.hooks
-            if hooks.get(self.hook.name) is self.hook:
-                del hooks[self.hook.name]
+            hooks, name = module.engine.hooks, self.hook.name
+            if hooks.get(name) is self.hook:
+                del hooks[name]
         self.view, self.party = None, []

@@ -22,6 +22,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from .. import _options
+from .._clock import Clock
 from .audience import Audience
 from .precision import EnginePrecision
 from .strategy import ReplicatedStrategy
@@ -71,6 +72,26 @@ def install(trainer: Any) -> None:
         one.audience = audience
         if one is not loop:
             one.__class__ = LeanEvaluation
+
+
+def watch(trainer: Any, clock: Clock) -> None:
+    """Have a clock time the loops over batches that are not the training's.
+
+    Args:
+        trainer: The Trainer.
+        clock: The clock.
+    """
+    for phase, loop in (
+        ('validation', trainer.fit_loop.epoch_loop.val_loop),
+        ('testing', trainer.test_loop),
+    ):
+        loop.run = clock.timed(phase, loop.run)
+
+
+def taken(trainer: Any) -> str:
+    """Return which loop has trained, and why, if it is the stock one."""
+    reason = trainer.fit_loop.epoch_loop._told
+    return f'stock: {reason}' if reason else 'lean'
 
 
 def unheard(trainer: Any) -> bool:

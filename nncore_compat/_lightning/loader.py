@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 
+from .. import _loader_parts as parts
 from .._batches import batches
+from .._clock import Clock
 from .._fetching import fetcher
+
+# What a loader without a length has for one: it is read until it ends.
+ENDLESS = 2**31
 
 
 class _Nothing:
@@ -34,10 +40,12 @@ class LoaderView:
 
     Args:
         loader: Returns the loader. It is asked anew for each epoch.
+        clock: What times the batches.
     """
 
-    def __init__(self, loader: Callable[[], Any]) -> None:
+    def __init__(self, loader: Callable[[], Any], clock: Clock | None = None) -> None:
         self._loader = loader
+        self._clock = clock
         self._grad_enabled = torch.is_grad_enabled()
         self._batches: Iterator[Any] = iter(())
         # Called once, before the first batch is asked for.
@@ -46,8 +54,15 @@ class LoaderView:
         self.empty = False
 
     def __len__(self) -> int:
-        # An empty epoch is run too, hooks and all, which Lightning would skip.
-        return max(1, len(self._loader()))
+        # An empty epoch is run too, hooks and all, which Lightning would skip. Without a length
+        # Lightning would fetch ahead.
+        length = parts.length(self._loader())
+        return ENDLESS if length is None else max(1, length)
+
+    @property
+    def limit(self) -> float:
+        """The number of batches, infinite if it is not known."""
+        return len(self) if len(self) < ENDLESS else math.inf
 
     def __iter__(self) -> Iterator[Any]:
         self._batches = self._iterate()
@@ -66,6 +81,9 @@ class LoaderView:
         """Let go of the batches that an interrupted epoch has left, and of its workers."""
         self._batches = iter(())
 
+    def _begin(self) -> Callable[[], Any]:
+        return fetcher(batches(self._loader()))
+
     def _iterate(self) -> Iterator[Any]:
         if self.empty:
             self.empty = False
@@ -75,7 +93,10 @@ class LoaderView:
             self.before_first = None
         # Lightning validates under no_grad; a dataset is not to notice.
         with torch.set_grad_enabled(self._grad_enabled):
-            fetch = fetcher(batches(self._loader()))
+            begin = self._begin if self._clock is None else self._clock.timed('data', self._begin)
+            fetch = begin()
+        if self._clock is not None:
+            fetch = self._clock.timed('data', fetch)
         while True:
             try:
                 if torch.is_grad_enabled() == self._grad_enabled:

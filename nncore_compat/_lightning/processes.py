@@ -168,13 +168,10 @@ def start(trainer: Trainer, early: bool) -> None:
         trainer: Its strategy knows how many.
         early: Whether the script has not begun yet.
     """
+    if not to_be_started(trainer):
+        return
     strategy: Any = trainer.strategy
-    environment = getattr(strategy, 'cluster_environment', None)
-    alone = getattr(strategy, 'world_size', 1) == 1
-    if alone or not isinstance(environment, LightningEnvironment):
-        return
-    if private.copies_process(strategy):
-        return
+    environment: Any = strategy.cluster_environment
     if not environment.creates_processes_externally:
         if not early:
             os.environ[comm.STARTED_BY_ENGINE] = '1'
@@ -182,6 +179,16 @@ def start(trainer: Trainer, early: bool) -> None:
         atexit.register(_wait_for, children)
     os.environ['RANK'] = str(strategy.global_rank)
     os.environ['LOCAL_WORLD_SIZE'] = str(strategy.num_processes)
+
+
+def to_be_started(trainer: Trainer) -> bool:
+    """Tell whether there are processes to come that run the script again."""
+    strategy: Any = trainer.strategy
+    environment = getattr(strategy, 'cluster_environment', None)
+    alone = getattr(strategy, 'world_size', 1) == 1
+    if alone or not isinstance(environment, LightningEnvironment):
+        return False
+    return not private.copies_process(strategy)
 
 
 def _wait_for(children: list[Any]) -> None:

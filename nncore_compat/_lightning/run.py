@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _amp, _phases, _remember
+from .. import _amp, _display, _phases, _preview, _remember
+from .._clock import Clock
 from .._signals import StopRequests
 from . import (
     checkpoint_io,
@@ -18,6 +21,7 @@ from . import (
     loggers,
     private,
     processes,
+    progress,
     reentry,
     settings,
     sharded,
@@ -33,6 +37,8 @@ from .private import Interrupted, count_steps
 from .silence import silenced
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
     from ..engine import Engine
 
 
@@ -53,16 +59,25 @@ class Run:
     def __init__(self, engine: Engine, given: dict[str, Any] | None = None) -> None:
         self.engine = engine
         self.settings = settings.collect(given)
+        _display.check()
         self.stop_requests = StopRequests()
         self.fitting = False
         self.used = False
         self._calling = False
         self.testing_through_lightning = False
+        # What shows the progress, and whose bar that is; the live one, if it is that.
+        self.shown: _display.Plain | None = None
+        self.shown_by: Callback | None = None
+        self.display: _display.Live | None = None
+        # Whether the Trainer is one of the user's.
+        self.is_guest = False
         # OptimizerHook's, for the step that is being taken.
         self.look: Callable[[], None] = _nothing
         with silenced():
             self.module = StagesModule(engine)
-            self.trainer = trainer.build(self.settings, str(engine.work_dir), precision_of(engine))
+            self.trainer = trainer.build(
+                self.settings, engine._place.absolute, precision_of(engine)
+            )
         self.precision = self.trainer.precision_plugin
         if not isinstance(self.precision, EnginePrecision):
             take_over(engine, self.module, self.precision)
@@ -71,8 +86,17 @@ class Run:
         sharded.adopt(self.trainer.strategy)
         self.binding = strategy.binds_optimizer(self.trainer.strategy)
 
+    def put_files_in(self, folder: str) -> None:
+        """Tell the Trainer where callbacks and loggers put their files."""
+        if folder != self.trainer.default_root_dir:
+            private.put_files_in(self.trainer, folder)
+            if self.settings.get('logger') is True:
+                private.use_default_logger(self.trainer)
+
     def join(self) -> None:
         """Have all processes of the run there, and the process group, unless they start later."""
+        if _preview.asked() and processes.to_be_started(self.trainer):
+            return
         with silenced():
             processes.start(self.trainer, early=False)
             if self.several and not self.starts_later:
@@ -84,6 +108,11 @@ class Run:
             self.engine.data_loaders = processes.split(self.engine.data_loaders, self.trainer)
 
     @property
+    def brings_precision(self) -> bool:
+        """Whether a precision of Lightning's takes the place of the engine's."""
+        return not isinstance(self.precision, EnginePrecision)
+
+    @property
     def several(self) -> bool:
         """Whether the run has several processes."""
         return self.trainer.world_size > 1
@@ -92,6 +121,11 @@ class Run:
     def shards(self) -> bool:
         """Whether each process is to have a part of the model."""
         return self.several and strategy.shards(self.trainer.strategy)
+
+    @property
+    def gives_values(self) -> bool:
+        """Whether the strategy gives values to a model that has none."""
+        return settings.brings_precision(self.trainer.strategy) or self.shards
 
     @property
     def starts_later(self) -> bool:
@@ -127,6 +161,7 @@ class Run:
             with silenced():
                 self.arrangement.begin()
                 loggers.log_hyperparameters(engine, self.trainer.loggers)
+            progress.follow(self)
             while True:
                 if self.binding:
                     _phases.give_optimizer(engine)
@@ -140,6 +175,7 @@ class Run:
             checkpoint_io.finish(self.trainer.strategy)
         finally:
             self.fitting = False
+            progress.leave(self)
             # A device that has failed says so once more.
             with contextlib.suppress(RuntimeError):
                 _remember.finish(engine.buffer)
@@ -163,9 +199,43 @@ class Run:
         """Have test epochs run by the Trainer."""
         self.testing_through_lightning = True
         try:
+            progress.follow(self)
             yield
         finally:
             self.testing_through_lightning = False
+            progress.leave(self)
+
+    def watch(self, clock: Clock) -> dict[str, dict[str, Any]]:
+        """Have a clock time what the Trainer does, and checkpoints noted.
+
+        Args:
+            clock: The clock.
+
+        Returns:
+            The files that were saved, filled in as they are: where in the run, and how long it
+            took.
+        """
+        lean.watch(self.trainer, clock)
+        saved: dict[str, dict[str, Any]] = {}
+        save = clock.timed('checkpoint', self.trainer.save_checkpoint)
+
+        def save_checkpoint(path: Any, *args: Any, **kwargs: Any) -> None:
+            begun = time.perf_counter()
+            save(path, *args, **kwargs)
+            name = os.path.abspath(os.path.expanduser(path))
+            engine = self.engine
+            # The counter moves when all hooks have seen the end of an epoch.
+            epochs = engine.epoch + (engine._moment == 'epoch_end')
+            where = {'epochs_done': epochs, 'iterations_done': engine.iter}
+            saved[name] = {**where, 'seconds': round(time.perf_counter() - begun, 6)}
+
+        self.trainer.save_checkpoint = save_checkpoint  # type: ignore[assignment, method-assign]
+        return saved
+
+    @property
+    def loop_taken(self) -> str:
+        """Which loop over batches has trained: 'lean', or 'stock' and why."""
+        return lean.taken(self.trainer)
 
     def averages_gradients(self) -> bool:
         """Tell whether the strategy averages gradients over processes, in backward."""

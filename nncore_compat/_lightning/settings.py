@@ -139,6 +139,12 @@ def choose_strategy(settings: Mapping[str, Any], several: bool) -> Any:
 def explained(error: Exception, settings: Mapping[str, Any]) -> Exception:
     """Return Lightning's error about a setting with what was asked for, and what there is."""
     asked = ', '.join(f'{key}={value!r}' for key, value in settings.items())
+    if 'interactive environment' in str(error):
+        return type(error)(
+            'several processes cannot be started from a notebook by running it again '
+            f"({asked}): use strategy='ddp_notebook' before anything has touched a GPU "
+            '(%nncore_compat --devices 2 --strategy ddp_notebook), or run it as a script'
+        )
     message = f'{error} (asked for: {asked or "nothing in particular"})'
     if 'invalid strategy' in str(error):
         message += f' Accepted: auto, {", ".join(StrategyRegistry.available_strategies())}'

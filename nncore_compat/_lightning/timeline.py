@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,14 @@ class Timeline(list[Row]):
     """The moments of a run in order; as a string, a table of them."""
 
     def __repr__(self) -> str:
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """Return the table.
+
+        Args:
+            width: Columns to keep to; None for as many as it takes.
+        """
         heads = ('nncore', 'Lightning', 'who is called, in order')
         left = max(len(heads[0]), *(len(_name(row)) for row in self if not row.title))
         middle = max(len(heads[1]), *(len(row.callback_event or '') for row in self))
@@ -50,7 +59,14 @@ class Timeline(list[Row]):
             (_name(row), '' if row.title else row.callback_event or '.', ', '.join(row.calls))
             for row in self
         ]
-        return '\n'.join(f'{a:{left}}  {b:{middle}}  {c}'.rstrip() for a, b, c in lines)
+        # Titles of some length go over the middle.
+        space = None if width is None else max(20, width - left - middle - 4)
+        table = []
+        for a, b, c in lines:
+            parts = [c] if space is None else textwrap.wrap(c, space) or ['']
+            table.append(f'{a:{left}}  {b:{middle}}  {parts[0]}'.rstrip())
+            table += [f'{"":{left}}  {"":{middle}}  {part}' for part in parts[1:]]
+        return '\n'.join(table)
 
 
 def _name(row: Row) -> str:

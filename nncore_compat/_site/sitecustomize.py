@@ -9,20 +9,21 @@ import os
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def _follow() -> None:
+def _load(name: str, *path: str) -> ModuleType:
     # By path: importing the package would import torch in every child, of whatever kind.
-    file = os.path.join(os.path.dirname(_HERE), '_alias.py')
-    spec = spec_from_file_location('nncore_compat._alias', file)
+    file = os.path.join(os.path.dirname(_HERE), *path)
+    spec = spec_from_file_location(f'nncore_compat.{name}', file)
     if spec is None or spec.loader is None:
         raise ImportError(f'cannot load {file}')
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    module.install()
+    return module
 
 
 def _chain() -> None:
@@ -36,5 +37,8 @@ def _chain() -> None:
 
 
 if os.environ.get('NNCORE_COMPAT_ALIAS') == '1':
-    _follow()
+    _load('_alias', '_alias.py').install()
+elif os.environ.get('NNCORE_COMPAT_REFERENCE') == '1':
+    # The script is being verified, and this is a child of the process that runs nncore itself.
+    _load('_verify.imports', '_verify', 'imports.py').stand_in_for_torchvision()
 _chain()

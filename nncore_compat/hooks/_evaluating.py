@@ -71,7 +71,7 @@ class EvaluatingHook(Hook):
             n = self._interval
             quirks.met(
                 'eval-interval',
-                engine.logger,
+                engine,
                 f'{type(self).__name__}(interval={n}) evaluates after epochs '
                 f'{n}, {2 * n}, {3 * n}, ...',
             )

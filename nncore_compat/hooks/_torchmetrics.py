@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from inspect import isclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from .._build import find_known
 from .._errors import located
@@ -141,5 +141,8 @@ class _Names:
         from torchmetrics import Metric, MetricCollection
 
         found = vars(module).get(name)
-        known = isclass(found) and issubclass(found, (Metric, MetricCollection))
+        # Python 3.10 takes a generic alias, such as list[int], for a class.
+        if not isinstance(found, type) or get_origin(found) is not None:
+            return False
+        known = issubclass(found, (Metric, MetricCollection))
         return known and not name.startswith('_')

@@ -1,8 +1,13 @@
 """The hook interface: which events exist, and what a hook does when it defines none of them."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .. import quirks
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 HOOK_NAMES = [
     'before_launch',
@@ -30,8 +35,31 @@ class Hook:
     A subclass defines the events it wants. `before_train_epoch` and `before_val_epoch` fall back
     to `before_epoch`, the iteration events to `before_iter` and `after_iter`, and so on.
 
+    A hook that has something to remember may define `state_dict()`, which returns plain data and
+    tensors, and `load_state_dict(state_dict)`: its state then goes into checkpoints, and comes back
+    when a run is resumed.
+
     Args:
         name: What the engine knows the hook by. Default: the name of the class.
+
+    Examples:
+        >>> class Patience(Hook):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.best = float('inf')
+        ...
+        ...     def after_val_epoch(self, engine):
+        ...         self.best = min(self.best, engine.buffer.avg('loss'))
+        ...
+        ...     def state_dict(self):
+        ...         return {'best': self.best}
+        ...
+        ...     def load_state_dict(self, state_dict):
+        ...         self.best = state_dict['best']
+        >>> engine.register_hook(Patience(), before='EventWriterHook')
+        >>> engine.launch()
+        >>> engine.hooks['Patience'].best < 2
+        True
     """
 
     # What the undefined three-word events call when the quirk 'hook-defaults' is active.
@@ -49,7 +77,12 @@ class Hook:
 
     @property
     def name(self) -> str:
-        """What the engine knows the hook by."""
+        """What the engine knows the hook by.
+
+        Examples:
+            >>> Hook('mine').name
+            'mine'
+        """
         return self._name
 
     def __eq__(self, other: object) -> bool:
@@ -58,125 +91,437 @@ class Hook:
     def __repr__(self) -> str:
         return f'{self.name}()'
 
-    def before_launch(self, engine: Any) -> None:
-        """Called once, before the first stage."""
+    def before_launch(self, engine: Engine) -> None:
+        """Called once, before the first stage, whose optimizer is made later.
 
-    def after_launch(self, engine: Any) -> None:
-        """Called once, after the last stage."""
+        Examples:
+            >>> def show(engine):
+            ...     print('of', engine.max_epochs, 'epochs')
+            >>> engine.register_hook(ClosureHook('before_launch', show))
+            >>> engine.launch()
+            of 2 epochs
+        """
 
-    def before_stage(self, engine: Any) -> None:
-        """Called before each stage, with its optimizer in place."""
+    def after_launch(self, engine: Engine) -> None:
+        """Called once, after the last stage.
 
-    def after_stage(self, engine: Any) -> None:
-        """Called after each stage."""
+        Examples:
+            >>> def show(engine):
+            ...     print('did', engine.iter, 'iterations')
+            >>> engine.register_hook(ClosureHook('after_launch', show))
+            >>> engine.launch()
+            did 6 iterations
+        """
 
-    def before_epoch(self, engine: Any) -> None:
-        """Called before training and validation epochs that have no event of their own."""
+    def before_stage(self, engine: Engine) -> None:
+        """Called before each stage, with its optimizer in place.
 
-    def after_epoch(self, engine: Any) -> None:
-        """Called after training and validation epochs that have no event of their own."""
+        Examples:
+            >>> def show(engine):
+            ...     print(type(engine.optimizer).__name__)
+            >>> engine.register_hook(ClosureHook('before_stage', show))
+            >>> engine.launch()
+            SGD
+        """
 
-    def before_iter(self, engine: Any) -> None:
-        """Called before training and validation iterations that have no event of their own."""
+    def after_stage(self, engine: Engine) -> None:
+        """Called after each stage.
 
-    def after_iter(self, engine: Any) -> None:
-        """Called after training and validation iterations that have no event of their own."""
+        Examples:
+            >>> def show(engine):
+            ...     print('stage', engine.stage, 'is over')
+            >>> engine.register_hook(ClosureHook('after_stage', show))
+            >>> engine.launch()
+            stage 0 is over
+        """
 
-    def before_train_epoch(self, engine: Any) -> None:
-        """Called before each training epoch."""
+    def before_epoch(self, engine: Engine) -> None:
+        """Called before training and validation epochs that have no event of their own.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('before_epoch', lambda engine: seen.append(engine.mode))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen
+            ['train', 'val', 'train', 'val']
+        """
+
+    def after_epoch(self, engine: Engine) -> None:
+        """Called after training and validation epochs that have no event of their own.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('after_epoch', lambda engine: seen.append(engine.mode))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen
+            ['train', 'val', 'train', 'val']
+        """
+
+    def before_iter(self, engine: Engine) -> None:
+        """Called before training and validation iterations that have no event of their own.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('before_iter', lambda engine: seen.append(engine.mode))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen[2:4]
+            ['train', 'val']
+        """
+
+    def after_iter(self, engine: Engine) -> None:
+        """Called after training and validation iterations that have no event of their own.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('after_iter', lambda engine: seen.append(engine.mode))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen[2:4]
+            ['train', 'val']
+        """
+
+    def before_train_epoch(self, engine: Engine) -> None:
+        """Called before each training epoch.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('before_train_epoch', lambda engine: seen.append(engine.epoch))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen
+            [0, 1]
+        """
         self._fall_back('before_epoch', engine)
 
-    def after_train_epoch(self, engine: Any) -> None:
-        """Called after each training epoch, before its validation."""
+    def after_train_epoch(self, engine: Engine) -> None:
+        """Called after each training epoch, before its validation.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('after_train_epoch', lambda engine: seen.append(engine.epoch))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen
+            [0, 1]
+        """
         self._fall_back('after_epoch', engine)
 
-    def before_val_epoch(self, engine: Any) -> None:
-        """Called before each validation."""
+    def before_val_epoch(self, engine: Engine) -> None:
+        """Called before each validation; the epoch is counted as done by now.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('before_val_epoch', lambda engine: seen.append(engine.epoch))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen
+            [1, 2]
+        """
         self._fall_back('before_epoch', engine)
 
-    def after_val_epoch(self, engine: Any) -> None:
-        """Called after each validation."""
+    def after_val_epoch(self, engine: Engine) -> None:
+        """Called after each validation.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('after_val_epoch', lambda engine: seen.append(engine.epoch))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen
+            [1, 2]
+        """
         self._fall_back('after_epoch', engine)
 
-    def before_train_iter(self, engine: Any) -> None:
-        """Called before the model sees a training batch."""
+    def before_train_iter(self, engine: Engine) -> None:
+        """Called before the model sees a training batch.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('before_train_iter', lambda engine: seen.append(engine.iter))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen
+            [0, 1, 2, 3, 4, 5]
+        """
         self._fall_back('before_iter', engine)
 
-    def after_train_iter(self, engine: Any) -> None:
-        """Called when the losses of a training batch are known."""
+    def after_train_iter(self, engine: Engine) -> None:
+        """Called when the losses of a training batch are known.
+
+        Examples:
+            >>> seen = []
+            >>> def note(engine):
+            ...     seen.append(list(engine.losses))
+            >>> engine.register_hook(ClosureHook('after_train_iter', note))
+            >>> engine.launch()
+            >>> seen[2:4]
+            [['loss'], ['loss']]
+        """
         self._fall_back('after_iter', engine)
 
-    def before_val_iter(self, engine: Any) -> None:
-        """Called before the model sees a validation batch."""
+    def before_val_iter(self, engine: Engine) -> None:
+        """Called before the model sees a validation batch.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('before_val_iter', lambda engine: seen.append(engine.epoch))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen
+            [1, 1, 1, 2, 2, 2]
+        """
         self._fall_back('before_iter', engine)
 
-    def after_val_iter(self, engine: Any) -> None:
-        """Called when the outputs of a validation batch are known."""
+    def after_val_iter(self, engine: Engine) -> None:
+        """Called when the outputs of a validation batch are known.
+
+        Examples:
+            >>> seen = []
+            >>> hook = ClosureHook('after_val_iter', lambda engine: seen.append(engine.mode))
+            >>> engine.register_hook(hook)
+            >>> engine.launch()
+            >>> seen[2:4]
+            ['val', 'val']
+        """
         self._fall_back('after_iter', engine)
 
-    def _fall_back(self, event: str, engine: Any) -> None:
+    def _fall_back(self, event: str, engine: Engine) -> None:
         late = quirks.active('hook-defaults')
         getattr(self, self._late_target if late else event)(engine)
 
-    def every_n_stages(self, engine: Any, n: int) -> bool:
-        """Whether the current stage is the n-th, 2n-th, ...; never for n below 1."""
+    def every_n_stages(self, engine: Engine, n: int) -> bool:
+        """Tell whether the current stage is the n-th, 2n-th, ... of the run.
+
+        Args:
+            engine: The engine.
+            n: The period; never where it is below 1.
+
+        Returns:
+            True in all events of such a stage.
+
+        Examples:
+            >>> Hook().every_n_stages(engine, 1), Hook().every_n_stages(engine, 2)
+            (True, False)
+        """
         return _every(engine.stage, n)
 
-    def every_n_epochs(self, engine: Any, n: int) -> bool:
-        """Whether the current epoch is the n-th, 2n-th, ... of the run."""
+    def every_n_epochs(self, engine: Engine, n: int) -> bool:
+        """Tell whether the current epoch is the n-th, 2n-th, ... of the run.
+
+        Args:
+            engine: The engine.
+            n: The period; never where it is below 1.
+
+        Returns:
+            True in all events of such an epoch.
+
+        Examples:
+            >>> Hook().every_n_epochs(engine, 1), Hook().every_n_epochs(engine, 2)
+            (True, False)
+        """
         return _every(engine.epoch, n)
 
-    def every_n_iters(self, engine: Any, n: int) -> bool:
-        """Whether the current iteration is the n-th, 2n-th, ... of the run."""
+    def every_n_iters(self, engine: Engine, n: int) -> bool:
+        """Tell whether the current iteration is the n-th, 2n-th, ... of the run.
+
+        Args:
+            engine: The engine.
+            n: The period; never where it is below 1.
+
+        Returns:
+            True in all events of such an iteration.
+
+        Examples:
+            >>> Hook().every_n_iters(engine, 1), Hook().every_n_iters(engine, 2)
+            (True, False)
+        """
         return _every(engine.iter, n)
 
-    def every_n_epochs_in_stage(self, engine: Any, n: int) -> bool:
-        """Whether the current epoch is the n-th, 2n-th, ... of its stage."""
+    def every_n_epochs_in_stage(self, engine: Engine, n: int) -> bool:
+        """Tell whether the current epoch is the n-th, 2n-th, ... of its stage.
+
+        Args:
+            engine: The engine.
+            n: The period; never where it is below 1.
+
+        Returns:
+            True in all events of such an epoch.
+
+        Examples:
+            >>> Hook().every_n_epochs_in_stage(engine, 2)
+            False
+        """
         return _every(engine.epoch_in_stage, n)
 
-    def every_n_iters_in_stage(self, engine: Any, n: int) -> bool:
-        """Whether the current iteration is the n-th, 2n-th, ... of its stage."""
+    def every_n_iters_in_stage(self, engine: Engine, n: int) -> bool:
+        """Tell whether the current iteration is the n-th, 2n-th, ... of its stage.
+
+        Args:
+            engine: The engine.
+            n: The period; never where it is below 1.
+
+        Returns:
+            True in all events of such an iteration.
+
+        Examples:
+            >>> Hook().every_n_iters_in_stage(engine, 2)
+            False
+        """
         return _every(engine.iter_in_stage, n)
 
-    def every_n_iters_in_epoch(self, engine: Any, n: int) -> bool:
-        """Whether the current iteration is the n-th, 2n-th, ... of its epoch."""
+    def every_n_iters_in_epoch(self, engine: Engine, n: int) -> bool:
+        """Tell whether the current iteration is the n-th, 2n-th, ... of its epoch.
+
+        Args:
+            engine: The engine.
+            n: The period; never where it is below 1.
+
+        Returns:
+            True in all events of such an iteration.
+
+        Examples:
+            >>> Hook().every_n_iters_in_epoch(engine, 2)
+            False
+        """
         return _every(engine.iter_in_epoch, n)
 
-    def first_epoch_in_stage(self, engine: Any) -> bool:
-        """Whether the current epoch is the first of its stage."""
+    def first_epoch_in_stage(self, engine: Engine) -> bool:
+        """Tell whether the current epoch is the first of its stage.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that epoch.
+
+        Examples:
+            >>> Hook().first_epoch_in_stage(engine)
+            True
+        """
         return engine.epoch_in_stage == 0
 
-    def first_iter_in_stage(self, engine: Any) -> bool:
-        """Whether the current iteration is the first of its stage."""
+    def first_iter_in_stage(self, engine: Engine) -> bool:
+        """Tell whether the current iteration is the first of its stage.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that iteration.
+
+        Examples:
+            >>> Hook().first_iter_in_stage(engine)
+            True
+        """
         return engine.iter_in_stage == 0
 
-    def first_iter_in_epoch(self, engine: Any) -> bool:
-        """Whether the current iteration is the first of its epoch."""
+    def first_iter_in_epoch(self, engine: Engine) -> bool:
+        """Tell whether the current iteration is the first of its epoch.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that iteration.
+
+        Examples:
+            >>> Hook().first_iter_in_epoch(engine)
+            True
+        """
         return engine.iter_in_epoch == 0
 
-    def last_epoch_in_stage(self, engine: Any) -> bool:
-        """Whether the current epoch is the last of its stage."""
+    def last_epoch_in_stage(self, engine: Engine) -> bool:
+        """Tell whether the current epoch is the last of its stage.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that epoch.
+
+        Examples:
+            >>> Hook().last_epoch_in_stage(engine)
+            False
+        """
         return engine.epoch_in_stage + 1 == engine.cur_stage['epochs']
 
-    def last_iter_in_stage(self, engine: Any) -> bool:
-        """Whether the current iteration is the last of its stage."""
+    def last_iter_in_stage(self, engine: Engine) -> bool:
+        """Tell whether the current iteration is the last of its stage.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that iteration.
+
+        Examples:
+            >>> Hook().last_iter_in_stage(engine)
+            False
+        """
         total = _length(engine) * engine.cur_stage['epochs']
         return engine.iter_in_stage + 1 == total
 
-    def last_iter_in_epoch(self, engine: Any) -> bool:
-        """Whether the current iteration is the last of its epoch."""
+    def last_iter_in_epoch(self, engine: Engine) -> bool:
+        """Tell whether the current iteration is the last of its epoch.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that iteration.
+
+        Examples:
+            >>> Hook().last_iter_in_epoch(engine)
+            False
+        """
         return engine.iter_in_epoch + 1 == _length(engine)
 
-    def last_stage(self, engine: Any) -> bool:
-        """Whether the current stage is the last."""
+    def last_stage(self, engine: Engine) -> bool:
+        """Tell whether the current stage is the last of the run.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that stage.
+
+        Examples:
+            >>> Hook().last_stage(engine)
+            True
+        """
         return engine.stage + 1 == engine.max_stages
 
-    def last_epoch(self, engine: Any) -> bool:
-        """Whether the current epoch is the last of the run."""
+    def last_epoch(self, engine: Engine) -> bool:
+        """Tell whether the current epoch is the last of the run.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that epoch.
+
+        Examples:
+            >>> Hook().last_epoch(engine)
+            False
+        """
         return engine.epoch + 1 == engine.max_epochs
 
-    def last_iter(self, engine: Any) -> bool:
-        """Whether the current iteration is the last of the run."""
+    def last_iter(self, engine: Engine) -> bool:
+        """Tell whether the current iteration is the last of the run.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True in all events of that iteration.
+
+        Examples:
+            >>> Hook().last_iter(engine)
+            False
+        """
         return engine.iter + 1 == engine.max_iters
 
 
@@ -210,10 +555,14 @@ def _is_default(hook: Hook, event: str) -> bool:
     return getattr(getattr(hook, event), '__func__', None) is getattr(Hook, event)
 
 
-def _length(engine: Any) -> int:
+def _length(engine: Engine) -> int:
+    return length_of(engine, engine.data_loaders['train'])
+
+
+def length_of(engine: Engine, loader: Any) -> int:
+    """Return the number of a loader's batches."""
     # An engine asks a loader once in an event; another object may stand in for an engine.
-    measure = getattr(engine, '_length', len)
-    return measure(engine.data_loaders['train'])
+    return getattr(engine, '_length', len)(loader)
 
 
 def _every(count: int, n: int) -> bool:

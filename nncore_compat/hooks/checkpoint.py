@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _files, comm
+from .._work_dir import Place
 from ..builder import HOOKS
 from ..comm import main_only
 from ._checks import check_choice, check_count
-from .base import Hook
+from .base import Hook, length_of
 
 _OWN = re.compile(r'(epoch|iter)_\d+\.pth')
 
@@ -25,7 +26,8 @@ class CheckpointHook(Hook):
     Args:
         interval: Saves after every n-th epoch.
         save_optimizer: Whether the optimizer's state is saved as well.
-        create_symlink: Whether `latest.pth` points to the newest file (not on Windows).
+        create_symlink: Whether `latest.pth` points to the newest file; where links cannot be made,
+            it is one more name of it, or a copy.
         out: The folder. Default: the engine's `work_dir`.
         every_n_iters: Saves `iter_<n>.pth` after every n-th iteration too.
         keep_last: How many of these files are kept; older ones are removed when a new one is safe.
@@ -36,6 +38,18 @@ class CheckpointHook(Hook):
         best_mode: `max` or `min`. Default: `min` for names with `loss` or `error`, else `max`.
         on_error: `raise`, or `warn` to go on when a file cannot be written.
         background: Whether training goes on while a file is being written.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong kind; the message says what is accepted.
+        OSError: At the launch, when a file cannot be written and `on_error` is `raise`.
+
+    Examples:
+        >>> import os
+        >>> hook = CheckpointHook(every_n_iters=2, keep_last=2, save_best='acc')
+        >>> engine = Engine(model, loaders, stages=stages, hooks=['EvalHook', hook])
+        >>> engine.launch()
+        >>> sorted(name for name in os.listdir(engine.work_dir) if name.endswith('.pth'))
+        ['best_acc.pth', 'epoch_2.pth', 'iter_4.pth']
     """
 
     def __init__(
@@ -58,17 +72,18 @@ class CheckpointHook(Hook):
         self._save_optimizer = save_optimizer
         self._create_symlink = create_symlink
         self._out = out
+        self._place = None if out is None else Place(out)
         self._every_n_iters = every_n_iters
         if every_n_iters is not None:
             check_count(every_n_iters, f'{where}.every_n_iters')
-            self.after_train_iter = self._after_train_iter  # type: ignore[method-assign]
+            vars(self)['after_train_iter'] = self._after_train_iter
         self._keep_last = keep_last
         if keep_last is not None:
             check_count(keep_last, f'{where}.keep_last')
         if save_best is not None and not isinstance(save_best, str):
             raise TypeError(f'{where}.save_best must be the name of a metric, got {save_best!r}')
         if save_best is not None:
-            self.after_val_epoch = self._after_val_epoch  # type: ignore[method-assign]
+            vars(self)['after_val_epoch'] = self._after_val_epoch
         self._save_best = save_best
         self._best_mode = best_mode or ('min' if _is_low(save_best or '') else 'max')
         check_choice(self._best_mode, f'{where}.best_mode', ('max', 'min'))
@@ -85,18 +100,35 @@ class CheckpointHook(Hook):
 
     @property
     def monitors(self) -> str | None:
-        """The metric that is looked at after validations."""
+        """The metric that is looked at after validations.
+
+        Examples:
+            >>> CheckpointHook(save_best='val_loss').monitors
+            'val_loss'
+        """
         return self._save_best
 
     @main_only
     def before_launch(self, engine: Any) -> None:
         """Makes the folder."""
         self._out = self.folder(engine)
+        self._place = Place(self._out)
         os.makedirs(self._out, exist_ok=True)
 
     def folder(self, engine: Any) -> str:
-        """Where the checkpoints go."""
-        return os.path.expanduser(engine.work_dir if self._out is None else self._out)
+        """Where the checkpoints go.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            A path; `~` is expanded.
+
+        Examples:
+            >>> CheckpointHook(out='checkpoints').folder(engine)
+            'checkpoints'
+        """
+        return os.path.expanduser(engine.work_dir if self._place is None else self._place.path)
 
     def _after_train_iter(self, engine: Any) -> None:
         # When all hooks have had their turn. The end of an epoch is saved in a moment.
@@ -106,11 +138,33 @@ class CheckpointHook(Hook):
             engine._when_at_rest(self.save_now)
 
     def save_now(self, engine: Any) -> None:
-        """Saves `iter_<n>.pth`; for when an iteration is over."""
+        """Saves `iter_<n>.pth`; for when an iteration is over.
+
+        Args:
+            engine: The engine.
+
+        Examples:
+            >>> def save_at_start(engine):
+            ...     engine.hooks['CheckpointHook'].save_now(engine)
+            >>> engine.register_hook(ClosureHook('before_train_epoch', save_at_start))
+            >>> engine.launch()
+        """
         self._save(engine, f'iter_{engine.iter}.pth', engine.epoch)
 
     def has_saved(self, engine: Any) -> bool:
-        """Whether nothing was trained since the newest file; known in the main process only."""
+        """Tells whether nothing was trained since the newest file; known in the main process only.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True if so.
+
+        Examples:
+            >>> engine.launch()
+            >>> engine.hooks['CheckpointHook'].has_saved(engine)
+            True
+        """
         return self._safe == engine.iter
 
     def after_train_epoch(self, engine: Any) -> None:
@@ -143,6 +197,8 @@ class CheckpointHook(Hook):
         return self.last_epoch(engine) or self.every_n_epochs(engine, self._interval)
 
     def _save_if_best(self, engine: Any) -> None:
+        if length_of(engine, engine.data_loaders['val']) == 0:
+            return
         value = engine._metric(self._save_best, 'CheckpointHook.save_best')
         better = self._best is None or (
             value < self._best if self._best_mode == 'min' else value > self._best

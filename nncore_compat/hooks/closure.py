@@ -23,6 +23,12 @@ class ClosureHook(Hook):
     Raises:
         ValueError: For an unknown event, or lists of different lengths.
         TypeError: For something that cannot be called.
+
+    Examples:
+        >>> hook = ClosureHook('after_train_epoch', lambda engine: print('epoch', engine.epoch + 1))
+        >>> Engine(model, loaders, stages=stages, hooks=[hook]).launch()
+        epoch 1
+        epoch 2
     """
 
     def __init__(self, name: Sequence[str] | str, func: Sequence[Closure] | Closure) -> None:

@@ -17,6 +17,19 @@ class EvalHook(EvaluatingHook):
             the validation in the buffer, and the engine stays in mode `test`.
         high_keys: Metrics whose highest value is tracked as `best_<metric>`.
         low_keys: Metrics whose lowest value is tracked as `best_<metric>`.
+
+    Raises:
+        TypeError, ValueError: `interval` is no whole number, or the keys are no list.
+        ValueError: For an interval below 1.
+
+    Examples:
+        >>> hook = {'type': 'EvalHook', 'high_keys': ['acc']}
+        >>> engine = Engine(model, loaders, stages=stages, hooks=[hook])
+        >>> best = ClosureHook('after_val_epoch', lambda e: print('best_acc' in e.buffer.keys()))
+        >>> engine.register_hook(best, before='EventWriterHook')
+        >>> engine.launch()
+        True
+        True
     """
 
     def __init__(

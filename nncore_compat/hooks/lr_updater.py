@@ -58,15 +58,48 @@ class LrUpdaterHook(Hook):
     """Sets the learning rates as the stage's `lr_schedule` and `warmup` say.
 
     `lr_schedule` is a dict of `type` ('epoch' or 'iter': when to update), `policy` and the
-    policy's own settings: `step` (step: a list of bounds or one period, gamma = 0.1), `cosine`
-    (target_lr = 0), `exp` (gamma), `poly` (power = 1, min_lr = 0), `inv` (gamma, power = 1).
+    policy's own settings. With `lr` the optimizer's own rate, `t` the epochs or iterations of the
+    stage that are done, and `T` all of them:
 
-    `warmup` is a dict of `type`, `policy` ('linear', 'exp' or 'constant'), `steps` (or `step`: how
-    many epochs or iterations) and `ratio` (= 0.001: the fraction of the rate to begin with).
+    - `step` (`step`: a list of bounds, or one period; `gamma` = 0.1): `lr * gamma**k`, where `k` is
+      the number of bounds (periods) that are reached
+    - `cosine` (`target_lr` = 0): `target_lr + (lr - target_lr) * (1 + cos(pi * t / T)) / 2`, which
+      is SGDR (arXiv:1608.03983) without restarts
+    - `exp` (`gamma`): `lr * gamma**t`
+    - `poly` (`power` = 1, `min_lr` = 0): `min_lr + (lr - min_lr) * (1 - t / T)**power`, as in
+      DeepLab (arXiv:1606.00915)
+    - `inv` (`gamma`, `power` = 1): `lr * (1 + gamma * t)**-power`, as in Caffe
+
+    `warmup` is a dict of `type`, `policy`, `steps` (or `step`: how many epochs or iterations) and
+    `ratio` (= 0.001: the fraction of the rate to begin with). For `t` below `steps`:
+
+    - `linear`: `lr * (ratio + (1 - ratio) * t / steps)` (arXiv:1706.02677)
+    - `exp`: `lr * ratio**(1 - t / steps)`
+    - `constant`: `lr * ratio`
 
     A warm-up by iteration starts from the base rate, not from the rate of a schedule by epoch,
     which comes into force with the next epoch. A schedule by iteration overrides a warm-up by
     epoch. An optimizer that serves in two stages keeps the base rate of the first.
+
+    Args:
+        name: What the engine knows the hook by. Default: the name of the class.
+
+    Raises:
+        TypeError: For an unknown warm-up policy.
+
+    Examples:
+        >>> stage = {
+        ...     'epochs': 3,
+        ...     'optimizer': {'type': 'SGD', 'lr': 1.0},
+        ...     'lr_schedule': {'type': 'epoch', 'policy': 'exp', 'gamma': 0.5},
+        ... }
+        >>> def show(engine):
+        ...     print(engine.optimizer.param_groups[0]['lr'])
+        >>> hook = ClosureHook('before_train_epoch', show)
+        >>> Engine(model, loaders, stages=stage, hooks=[hook]).launch()
+        1.0
+        0.5
+        0.25
     """
 
     def before_stage(self, engine: Any) -> None:

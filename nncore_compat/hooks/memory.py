@@ -19,6 +19,9 @@ class EmptyCacheHook(Hook):
 
     Raises:
         ValueError: For an unknown event.
+
+    Examples:
+        >>> engine.register_hook(EmptyCacheHook(['after_train_epoch', 'after_val_epoch']))
     """
 
     def __init__(self, names: Sequence[str] = []) -> None:

@@ -50,6 +50,19 @@ class MetricHook(EvaluatingHook):
         KeyError: A config has no `type`.
         TypeError: An argument is of the wrong type, such as something that is no metric.
         ValueError: The name of a metric is unknown, or the interval is no whole number.
+
+    Examples:
+        >>> class Scores(Net):
+        ...     def forward(self, data, mode, **kwargs):
+        ...         points, labels = data
+        ...         output = super().forward(data, mode)
+        ...         return {**output, '_scores': self.fc(points), '_labels': labels}
+        >>> accuracy = {'type': 'MulticlassAccuracy', 'num_classes': 2}
+        >>> hook = MetricHook({'acc': accuracy}, inputs=['_scores', '_labels'])
+        >>> engine = Engine(Scores(), loaders, stages=stages, hooks=[hook])
+        >>> engine.launch()
+        >>> list(hook.results)
+        ['acc']
     """
 
     _goes_before = 'EventWriterHook'
@@ -77,7 +90,12 @@ class MetricHook(EvaluatingHook):
 
     @property
     def results(self) -> dict[str, Any]:
-        """The latest results by name; what is no number is as torchmetrics returned it."""
+        """The latest results by name; what is no number is as torchmetrics returned it.
+
+        Examples:
+            >>> MetricHook('MeanMetric').results
+            {}
+        """
         return dict(self._results)
 
     def before_val_epoch(self, engine: Any) -> None:
@@ -118,6 +136,11 @@ class MetricHook(EvaluatingHook):
 
         Args:
             engine: The engine, with the loader whose batches will come as its `data_loader`.
+
+        Examples:
+            >>> hook = MetricHook({'loss': 'MeanMetric'}, inputs='loss')
+            >>> engine.data_loader = loaders['val']
+            >>> hook.begin(engine)
         """
         # Where the model is: its outputs are there, and NCCL gathers from nowhere else.
         self._device = next(engine.model.parameters(), torch.empty(0)).device
@@ -141,6 +164,12 @@ class MetricHook(EvaluatingHook):
         Raises:
             KeyError: The model has not returned a key of `inputs`.
             RuntimeError: The metrics cannot be updated with what it returned.
+
+        Examples:
+            >>> hook = MetricHook({'loss': 'MeanMetric'}, inputs='loss')
+            >>> engine.data_loader = loaders['val']
+            >>> hook.begin(engine)
+            >>> hook.update(engine, {'loss': torch.tensor(0.5)})
         """
         if not self._running:
             return
@@ -180,6 +209,15 @@ class MetricHook(EvaluatingHook):
 
         Returns:
             The same as `results`.
+
+        Examples:
+            >>> hook = MetricHook({'loss': 'MeanMetric'}, inputs='loss')
+            >>> engine.data_loader = loaders['val']
+            >>> hook.begin(engine)
+            >>> for loss in (1.0, 2.0):
+            ...     hook.update(engine, {'loss': torch.tensor(loss)})
+            >>> hook.compute(engine)
+            {'loss': 1.5}
         """
         self._running = False
         self._results = {}

@@ -35,6 +35,13 @@ class OptimizerHook(Hook):
     Raises:
         ValueError: For an interval below 0.
         TypeError: For a ``grad_scale`` that is no such thing, or has unknown arguments.
+
+    Examples:
+        >>> engine = Engine(model, loaders, stages={**stages[0], 'grad_clip': {'max_norm': 1.0}})
+        >>> engine.register_hook(OptimizerHook(interval=2))  # in place of the default one
+        >>> engine.launch()
+        >>> engine.buffer.get('grad_norm') is None  # written, and cleared
+        True
     """
 
     # Made at the launch.
@@ -95,7 +102,18 @@ class OptimizerHook(Hook):
         zero_grad(engine.optimizer)
 
     def is_stepping(self, engine: Any) -> bool:
-        """Whether the current iteration is the last of its window."""
+        """Tells whether the current iteration is the last of its window.
+
+        Args:
+            engine: The engine.
+
+        Returns:
+            True where the optimizer steps, which is in `after_train_iter`.
+
+        Examples:
+            >>> OptimizerHook().is_stepping(engine), OptimizerHook(interval=2).is_stepping(engine)
+            (True, False)
+        """
         if self._interval == 1 and type(self).every_n_iters_in_epoch is Hook.every_n_iters_in_epoch:
             return True
         complete = self.every_n_iters_in_epoch(engine, self._interval)
@@ -118,7 +136,17 @@ class OptimizerHook(Hook):
             self.scaler.load_state_dict(state_dict['scaler'])
 
     def move_window(self, iterations: int) -> None:
-        """Counts the window from another place, where the iterations of the epoch are recounted."""
+        """Counts the window from another place, where the iterations of the epoch are recounted.
+
+        Args:
+            iterations: How many there are more.
+
+        Examples:
+            >>> hook = OptimizerHook(interval=4)
+            >>> hook.move_window(2)
+            >>> hook.state_dict()['last_updated_iter']
+            2
+        """
         self._last_updated_iter += iterations
 
     def _before_step(self, engine: Any) -> None:

@@ -8,7 +8,16 @@ from .base import Hook
 
 @HOOKS.register()
 class SamplerSeedHook(Hook):
-    """Tells the sampler which epoch begins; a sampler that takes no epoch is left alone."""
+    """Tells the sampler which epoch begins; a sampler that takes no epoch is left alone.
+
+    The engine registers it by itself where there are several processes.
+
+    Args:
+        name: What the engine knows the hook by. Default: the name of the class.
+
+    Examples:
+        >>> engine.register_hook('SamplerSeedHook', before='OptimizerHook')
+    """
 
     def before_epoch(self, engine: Any) -> None:
         """Sets the epoch of the sampler."""

@@ -17,6 +17,11 @@ class TimerHook(Hook):
     forward pass, where it is first in the list), `_data_time` (all between two of these: backward,
     step, the other hooks, and waiting for the batch), `_train_time` and `_val_time` (the sum of
     `_iter_time` so far), `_total_time` (since the launch).
+
+    Examples:
+        >>> engine.launch()
+        >>> engine.buffer.latest('_total_time') > engine.buffer.latest('_train_time') > 0
+        True
     """
 
     def __init__(self) -> None:

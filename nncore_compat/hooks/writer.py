@@ -16,7 +16,7 @@ from ._writers.lightning_logger import LightningLoggerWriter
 from ._writers.metrics import Averages, scalar_keys, share
 from ._writers.tensorboard import TensorboardWriter
 from ._writers.wandb import WandbWriter
-from .base import Hook
+from .base import Hook, length_of
 
 _PACKAGE = __name__.partition('.')[0] + '.'
 
@@ -48,6 +48,14 @@ class EventWriterHook(Hook):
     Raises:
         ValueError: For an unknown writer, or an interval below 1.
         TypeError: For something that is no writer.
+
+    Examples:
+        >>> hook = EventWriterHook(interval=1, writers=['CommandLineWriter', 'JSONWriter'])
+        >>> engine = Engine(model, loaders, stages=stages, hooks=[hook])
+        >>> engine.launch()
+        >>> with open(f'{engine.work_dir}/metrics.json') as file:
+        ...     print(len(file.readlines()), 'lines')  # of six iterations and two validations
+        8 lines
     """
 
     def __init__(
@@ -139,7 +147,7 @@ class EventWriterHook(Hook):
     @main_only
     def after_val_epoch(self, engine: Any) -> None:
         """Writes the results of the validation."""
-        self._write(engine, len(engine.data_loader))
+        self._write(engine, length_of(engine, engine.data_loader))
 
     def _check_factor(self, engine: Any) -> None:
         # Not after the first window, which may be hours away. A writer of the user's may do

@@ -24,7 +24,6 @@ def restored_quirks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins without quirks."""
     monkeypatch.delenv(quirks.ENV, raising=False)
     monkeypatch.setattr(quirks, '_active', frozenset())
-    monkeypatch.setattr(quirks, '_met', set())
 
 
 @pytest.fixture(scope='session')

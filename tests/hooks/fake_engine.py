@@ -42,6 +42,8 @@ class FakeEngine:
         clock: Moves by 1/8 s with each iteration.
     """
 
+    _quirks_met: tuple[str, ...] = ()
+
     def __init__(
         self,
         buffer: Any,

@@ -67,6 +67,8 @@ def imported(python, result):
         (['--trainer', 'profiler', 'main.py'], ["KEY=VALUE, but got 'profiler'"]),
         (['--resume'], ['--resume', 'expected one argument']),
         (['--resume', 'nothing.pth', 'main.py'], ['there is no', 'nothing.pth', "'auto'"]),
+        (['--plot-lr', 'lr.bmp', 'main.py'], ["'lr.bmp' must end with one of .png, .svg"]),
+        (['--plot-lr', 'no/lr.png', 'main.py'], ['--plot-lr: there is no folder']),
         (['--devices', '2', '--strategy', 'dpp', 'main.py'], ["strategy='dpp'", 'ddp_spawn']),
     ],
     ids=str,

@@ -1,4 +1,5 @@
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,6 @@ from nncore_compat import quirks
 def fresh(monkeypatch):
     monkeypatch.setenv(quirks.ENV, '')
     monkeypatch.setattr(quirks, '_active', None)
-    monkeypatch.setattr(quirks, '_met', set())
 
 
 def actives():
@@ -47,15 +47,38 @@ def test_unknown_names_are_refused_and_change_nothing(monkeypatch):
 
 
 def test_met_says_it_once_unless_the_quirk_is_on(caplog):
-    logger = logging.getLogger('test')
+    engine, other = (
+        SimpleNamespace(logger=logging.getLogger('test'), _quirks_met=()) for _ in '12'
+    )
     caplog.set_level(logging.INFO)
     quirks.enable('single-loader')
-    quirks.met('single-loader', logger, 'not said')
+    quirks.met('single-loader', engine, 'not said')
     for _ in range(2):
-        quirks.met('eval-interval', logger, 'evaluating after epoch 2')
-    quirks.met('hook-defaults', logger, 'calling before_epoch')
-    assert [record.levelname for record in caplog.records] == ['INFO', 'INFO']
-    first, second = caplog.messages
+        quirks.met('eval-interval', engine, 'evaluating after epoch 2')
+    quirks.met('hook-defaults', other, 'calling before_epoch')
+    quirks.met('hook-defaults', engine, 'calling after_epoch')
+    assert [record.levelname for record in caplog.records] == ['INFO'] * 3
+    first, second, third = caplog.messages
     assert first.startswith('evaluating after epoch 2')
     assert '--quirks eval-interval' in first and quirks.QUIRKS['eval-interval'] in first
     assert second.startswith('calling before_epoch') and '--quirks hook-defaults' in second
+    assert third.startswith('calling after_epoch')
+    assert engine._quirks_met == ('eval-interval', 'hook-defaults')
+    assert other._quirks_met == ('hook-defaults',)
+
+
+def test_the_end_of_a_run_names_what_it_has_met(caplog, capsys):
+    engine = SimpleNamespace(logger=logging.getLogger('test'), _quirks_met=())
+    caplog.set_level(logging.INFO)
+    quirks.enable('none')
+    quirks.sum_up(engine)
+    quirks.met('eval-interval', engine, 'evaluating after epoch 2')
+    quirks.met('hook-defaults', engine, 'calling before_epoch')
+    quirks.sum_up(engine)
+    assert capsys.readouterr().err.endswith('would have changed this run: none\n')
+    assert caplog.messages[-1].endswith(': eval-interval, hook-defaults')
+    # Nothing was mended: there is nothing to say, as in nncore.
+    del caplog.records[:]
+    quirks.enable('all')
+    quirks.sum_up(engine)
+    assert not caplog.records and not capsys.readouterr().err

@@ -17,6 +17,15 @@ class JSONWriter(Writer):
 
     Args:
         filename: Name of the file.
+
+    Examples:
+        >>> import json
+        >>> engine.register_hook(EventWriterHook(writers=[JSONWriter('log.jsonl')]))
+        >>> engine.launch()
+        >>> with open(f'{engine.work_dir}/log.jsonl') as file:
+        ...     records = [json.loads(line) for line in file]
+        >>> [record['mode'] for record in records]
+        ['train', 'val', 'train', 'val']
     """
 
     def __init__(self, filename: str = 'metrics.json') -> None:

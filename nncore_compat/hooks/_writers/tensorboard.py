@@ -31,6 +31,10 @@ class TensorboardWriter(Writer):
         input_to_model: A batch, a data loader, or the name of one of the engine's loaders: what to
             trace the model with for its graph. Default: no graph.
         **kwargs: Passed to `torch.utils.tensorboard.SummaryWriter`.
+
+    Examples:
+        >>> writer = TensorboardWriter(log_dir='events', input_to_model='val')
+        >>> engine.register_hook(EventWriterHook(writers=[writer]))
     """
 
     _files: EventFiles | None = None

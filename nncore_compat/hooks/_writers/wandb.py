@@ -30,6 +30,10 @@ class WandbWriter(Writer):
     Args:
         **kwargs: Passed to `wandb.init`, besides the name of the `work_dir` and the engine's
             `meta` as config.
+
+    Examples:
+        >>> writer = WandbWriter(project='points', mode='offline')
+        >>> engine.register_hook(EventWriterHook(writers=['CommandLineWriter', writer]))
     """
 
     def __init__(self, **kwargs: Any) -> None:

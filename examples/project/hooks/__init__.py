@@ -1,0 +1,3 @@
+from .freeze import FreezeHook
+
+__all__ = ['FreezeHook']

@@ -1,0 +1,1 @@
+from nncore_compat.hooks import *

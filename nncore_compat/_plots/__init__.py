@@ -1,0 +1,1 @@
+"""Curves of runs, as a picture, a page or a text."""

@@ -1,0 +1,216 @@
+"""The arguments of an engine in a dry run: all that is wrong is noted, and what is right kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import _amp, _hook_list, _loaders, _options, _stages
+from ._errors import located
+from ._imports import uncollected
+from ._random import unnoticed
+from .buffer import Buffer
+from .builder import build_model
+from .hooks import Hook
+
+# What stands for a value that is refused, so that the rest can be looked at.
+_STAND_INS: dict[str, Any] = {
+    'epochs': 1,
+    'optimizer': {'type': 'SGD', 'lr': 0.1},
+    'validation': {'interval': 1},
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that a dry run has found.
+
+    Args:
+        message: What it is, and where.
+        fatal: Whether training would end with an error because of it.
+    """
+
+    message: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f'{"error" if self.fatal else "warning"}: {self.message}'
+
+
+# Of engines that have not come to their launch yet.
+pending: list[Problem] = []
+
+
+@contextlib.contextmanager
+def noting(problems: list[Problem], where: str = '') -> Iterator[None]:
+    """Note an error instead of raising it.
+
+    Args:
+        problems: Where to.
+        where: The place, for errors that do not say it.
+    """
+    try:
+        with located(where) if where else contextlib.nullcontext():
+            yield
+    except Exception as error:
+        problems.append(Problem(told(error)))
+
+
+def told(error: BaseException) -> str:
+    """Return an error in words."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    # What is not meant for the user may say next to nothing.
+    kinds = (KeyError, TypeError, ValueError, OSError, RuntimeError)
+    kind = '' if isinstance(error, kinds) and ' ' in text else f'{type(error).__name__}: '
+    return f'{kind}{text}'
+
+
+def usable(
+    model: Any,
+    data_loaders: Any,
+    stages: Any,
+    hooks: Any,
+    buffer_size: Any,
+    seed: int | None,
+    amp: Any,
+    trainer: Any,
+    **kwargs: Any,
+) -> tuple[Any, ...]:
+    """Return the arguments of an engine without what would be refused, which is noted.
+
+    Args:
+        model, data_loaders, stages, hooks, buffer_size, seed, amp, trainer: As for ``Engine``.
+        **kwargs: More arguments of ``build_model``.
+
+    Returns:
+        model, data_loaders, stages, hooks, buffer_size, amp, trainer
+
+    Raises:
+        SystemExit: There is no model, without which there is no engine.
+    """
+    found = pending
+    stages = _usable_stages(stages, found)
+    trainer = _usable_settings(trainer, found)
+    data_loaders = _usable_loaders(data_loaders, seed, found)
+    hooks = _usable_hooks(hooks, trainer, found)
+    size: Any = 1
+    with noting(found):
+        Buffer(max_size=buffer_size)
+        size = buffer_size
+    parsed = None
+    with noting(found):
+        _amp.parse(amp)
+        parsed = amp
+    built = None
+    with noting(found, 'model'):
+        built = build_model(model, **kwargs)
+    if built is None:
+        report()
+        raise SystemExit(1)
+    return built, data_loaders, stages, hooks, size, parsed, trainer
+
+
+def report() -> None:
+    """Print what has been found while there is no plan to print it with."""
+    from ._plan.text import problems
+
+    print(problems(pending))
+    pending.clear()
+
+
+def _usable_stages(stages: Any, found: list[Problem]) -> Any:
+    given = [stages] if isinstance(stages, dict) else stages
+    if not isinstance(given, (list, tuple)) or not given:
+        with noting(found):
+            return _stages.resolve(given)
+        return None
+    usable = []
+    for index, stage in enumerate(given):
+        kept = dict(stage) if isinstance(stage, dict) else dict(_STAND_INS)
+        with noting(found):
+            for key, check in _stages.checks(stage, f'stages[{index}]'):
+                before = len(found)
+                with noting(found):
+                    check()
+                if len(found) > before:
+                    kept.pop(key, None)
+                    if key in _STAND_INS:
+                        kept[key] = _STAND_INS[key]
+        # The caller's own, as the same optimizer may stand in several.
+        usable.append(stage if kept == stage else kept)
+    return usable
+
+
+def _usable_settings(trainer: Any, found: list[Problem]) -> Any:
+    with unnoticed(), uncollected():
+        from ._lightning import settings
+        from ._lightning import trainer as trainers
+        from ._lightning.silence import silenced
+    before = len(found)
+    # Lightning has errors of its own for what is not there.
+    with noting(found), silenced():
+        trainers.build(settings.collect(trainer), '.')
+    if len(found) == before:
+        return trainer
+    os.environ.pop(_options.ENV, None)
+    return None
+
+
+def _usable_loaders(data_loaders: Any, seed: int | None, found: list[Problem]) -> dict[str, Any]:
+    filled: dict[str, Any] = {}
+    with noting(found):
+        filled = _loaders.fill(data_loaders)
+    usable: dict[str, Any] = {}
+    refused: list[Any] = []
+    for split, loader in filled.items():
+        # One of several splits that share it is enough.
+        if any(loader is one for one in refused):
+            continue
+        refused.append(loader)
+        with noting(found):
+            built = _loaders.build(split, loader, seed)
+            if split == 'train':
+                _loaders.train_length({split: built})
+            usable[split] = built
+            refused.pop()
+    return usable
+
+
+def _usable_hooks(hooks: Any, trainer: Any, found: list[Problem]) -> list[Any]:
+    from ._lightning import requirements, settings
+
+    listed = hooks if isinstance(hooks, (list, tuple)) else [hooks]
+    usable: OrderedDict[str, Any] = OrderedDict()
+    places: dict[str, str] = {}
+    for where, hook in _flat(listed, 'hooks'):
+        with noting(found, where):
+            built = _hook_list.build(hook) if isinstance(hook, (dict, str)) else hook
+            name = _hook_list.name_for(built, usable)
+            if not isinstance(built, Hook):
+                requirements.refuse_switched_off(built, settings.collect(trainer))
+            if name in usable:
+                found.append(
+                    Problem(f"{where} replaces {places[name]}, as both are '{name}'", fatal=False)
+                )
+            usable[name], places[name] = built, where
+    return list(usable.values())
+
+
+def _flat(hooks: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
+    for index, hook in enumerate(hooks):
+        place = f'{where}[{index}]'
+        if isinstance(hook, (list, tuple)):
+            yield from _flat(hook, place)
+        elif hook is not None:
+            yield place, hook
+
+
+def take() -> list[Problem]:
+    """Return what has been found so far, for the plan to tell."""
+    taken = list(pending)
+    pending.clear()
+    return taken

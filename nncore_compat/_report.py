@@ -1,0 +1,181 @@
+"""What ran, as a JSON file: for `--report`, written anew after each launch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from . import _options, quirks
+from ._clock import HOOKS, Clock
+from ._files import replacing
+from ._plain import described
+from .comm import get_world_size, is_main_process
+from .hooks import Hook
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+PACKAGES = ('nncore-compat', 'nncore', 'torch', 'lightning', 'torchmetrics', 'numpy')
+
+_launches: list[dict[str, Any]] = []
+
+
+@contextlib.contextmanager
+def recording(engine: Engine, eval: bool | str) -> Iterator[None]:
+    """Record a launch, where a report was asked for.
+
+    Args:
+        engine: The engine that is launched.
+        eval: What its `launch` was given.
+    """
+    path = _options.reports_to()
+    if path is None or not is_main_process():
+        yield
+        return
+    clock = engine._clock = Clock()
+    saved = engine._run.watch(clock)
+    started, begun = time.strftime('%Y-%m-%dT%H:%M:%S%z'), engine.iter
+    error: BaseException | None = None
+    try:
+        with _timed(engine, clock):
+            yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        engine._clock = None
+        seconds = clock.by_phase()
+        _launches.append(
+            {
+                'work_dir': os.path.abspath(os.path.expanduser(engine.work_dir)),
+                'what': f'evaluation ({eval})' if eval else 'training',
+                'started': started,
+                'ended': _ending(engine, error),
+                'error': None if error is None else f'{type(error).__name__}: {error}',
+                # A resume at the launch moves the counter too.
+                'iterations': 0 if eval else engine.iter - max(begun, engine.start_iter),
+                **_place(engine),
+                **_who(engine, clock),
+                'seconds': round(sum(seconds.values()), 6),
+                'seconds_by_phase': seconds,
+                'checkpoints': [_file(name, where) for name, where in saved.items()],
+            }
+        )
+        _write(path, engine)
+
+
+@contextlib.contextmanager
+def _timed(engine: Engine, clock: Clock) -> Iterator[None]:
+    """Have what the engine does counted, by methods of this one object."""
+    forward_context = engine._forward_context
+
+    @contextlib.contextmanager
+    def timed_context() -> Iterator[None]:
+        with clock.during('forward'), forward_context():
+            yield
+
+    own = vars(engine)
+    own.update(
+        _forward_context=timed_context,
+        _backpropagate=clock.timed('backward', engine._backpropagate),
+        _step_optimizer=clock.timed('step', engine._step_optimizer),
+    )
+    try:
+        yield
+    finally:
+        for name in ('_forward_context', '_backpropagate', '_step_optimizer'):
+            del own[name]
+
+
+def _ending(engine: Engine, error: BaseException | None) -> str:
+    if error is None:
+        return 'stopped early' if engine._stopped else 'finished'
+    if isinstance(error, KeyboardInterrupt):
+        return 'interrupted'
+    if isinstance(error, SystemExit):
+        signals = {128 + one: f'signal {one.name}' for one in signal.Signals}
+        return signals.get(error.code, f'exit {error.code}')  # type: ignore[arg-type]
+    return 'failed'
+
+
+def _place(engine: Engine) -> dict[str, Any]:
+    trainer, device = engine.trainer, engine._model_device
+    parameters = list(engine.model.parameters())
+    return {
+        'host': socket.gethostname(),
+        'processes': get_world_size(),
+        'nodes': trainer.num_nodes,
+        'devices': trainer.num_devices,
+        'device': torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device),
+        'accelerator': type(trainer.accelerator).__name__,
+        'strategy': type(trainer.strategy).__name__,
+        'precision': type(trainer.precision_plugin).__name__,
+        'amp': engine.get_amp_type(),
+        'loop': engine._run.loop_taken,
+        'threads': torch.get_num_threads(),
+        'model': {
+            'class': type(engine.model).__name__,
+            'parameters': sum(p.numel() for p in parameters),
+            'trainable': sum(p.numel() for p in parameters if p.requires_grad),
+        },
+        'stages': described(list(engine.stages)),
+        'resumed_from': engine._resumed_from,
+    }
+
+
+def _who(engine: Engine, clock: Clock) -> dict[str, Any]:
+    took = clock.by_name(HOOKS)
+    hooks = [
+        {
+            'name': name,
+            'class': f'{type(one).__module__}.{type(one).__qualname__}',
+            'kind': 'hook' if isinstance(one, Hook) else 'callback',
+            # Lightning calls its callbacks itself.
+            'seconds': took.get(name, 0.0) if isinstance(one, Hook) else None,
+        }
+        for name, one in engine.hooks.items()
+    ]
+    on = [name for name in quirks.QUIRKS if quirks.active(name)]
+    return {'hooks': hooks, 'quirks': {'on': on, 'met': list(engine._quirks_met)}}
+
+
+def _file(name: str, where: dict[str, Any]) -> dict[str, Any]:
+    # Older ones may have been removed.
+    size = os.path.getsize(name) if os.path.isfile(name) else None
+    return {'file': name, 'bytes': size, **where}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _write(path: str, engine: Engine) -> None:
+    report = {
+        'command': list(sys.orig_argv),
+        'python': platform.python_version(),
+        'platform': platform.platform(),
+        'versions': {package: _version(package) for package in PACKAGES},
+        'launches': _launches,
+    }
+    text = json.dumps(report, indent=2, default=repr)
+    try:
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        engine.logger.warning(f'the report could not be written: {error}')
+    else:
+        engine.logger.info(f'Wrote what ran to {path}')

@@ -1,0 +1,77 @@
+"""A temporary folder for each work_dir: the run's files go there, and are found there."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+# Attributes of hooks and writers that name a folder.
+_OUTPUTS = ('_out', '_log_dir')
+
+
+class Folders:
+    """Leads engines away from the user's folders.
+
+    Args:
+        root: Where to.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = os.path.realpath(root)
+        self._instead: dict[str, str] = {}
+        self._nameless = 0
+
+    def instead_of(self, given: Any) -> str:
+        """Return the folder to use.
+
+        Args:
+            given: The folder that was asked for; None for the default, one per engine.
+        """
+        if not given:
+            self._nameless += 1
+            return self._new(f'run{self._nameless}')
+        folder = _whole(given)
+        if self._contains(self._root, folder):
+            return str(given)
+        if folder not in self._instead:
+            # Some are named after their folder.
+            self._instead[folder] = self._new(os.path.basename(folder) or 'run')
+        return self._instead[folder]
+
+    def find(self, path: Any) -> Any:
+        """Return where a file of a work_dir is: where this run has put it, or else itself."""
+        if not isinstance(path, (str, os.PathLike)) or '://' in os.fspath(path):
+            return path
+        whole = _whole(path)
+        for folder, instead in self._instead.items():
+            if self._contains(folder, whole):
+                moved = os.path.join(instead, os.path.relpath(whole, folder))
+                if os.path.exists(moved):
+                    return moved
+        return path
+
+    def redirect(self, hook: Any) -> None:
+        """Lead a hook, and its writers, away from a folder that it was given itself."""
+        for one in (hook, *_writers(hook)):
+            for name in _OUTPUTS:
+                given = vars(one).get(name)
+                if isinstance(given, (str, os.PathLike)):
+                    setattr(one, name, self.instead_of(given))
+
+    def _new(self, name: str) -> str:
+        path = os.path.join(self._root, str(len(self._instead) + self._nameless), name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    @staticmethod
+    def _contains(folder: str, path: str) -> bool:
+        return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _writers(hook: Any) -> list[Any]:
+    found = vars(hook).get('_writers')
+    return [one for one in found if hasattr(one, '__dict__')] if isinstance(found, list) else []
+
+
+def _whole(path: Any) -> str:
+    return os.path.realpath(os.path.expanduser(os.fspath(path)))

@@ -1,0 +1,255 @@
+"""`--report`: what it says is compared with what was done, with the files, and with a clock."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from importlib import metadata
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from nncore_compat import CheckpointHook, Hook, _clock, _options, _report
+from nncore_compat._clock import Clock
+
+
+class Time:
+    """A clock that goes on only where someone says how long something takes."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def take(self, seconds):
+        self.now += seconds
+
+
+class Slow(Hook):
+    def __init__(self, takes):
+        super().__init__()
+        self._takes = takes
+
+    def before_train_iter(self, engine):
+        self._takes(100)
+
+    def after_train_epoch(self, engine):
+        self._takes(50)
+
+    def before_val_iter(self, engine):
+        self._takes(7)
+
+
+class SlowPoints(tiny.Points):
+    takes = None
+
+    def __getitem__(self, index):
+        if self.takes is not None:
+            self.takes(3)
+        return super().__getitem__(index)
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Where the report goes."""
+    file = tmp_path / 'report.json'
+    monkeypatch.setenv(_options.REPORT, str(file))
+    monkeypatch.setattr(_report, '_launches', [])
+    return file
+
+
+@pytest.fixture
+def ticks(monkeypatch):
+    """A clock for the report alone."""
+    clock = Time()
+    monkeypatch.setattr(_clock, 'time', clock)
+    return clock
+
+
+def test_each_second_is_in_its_phase(path, ticks, tmp_path, monkeypatch):
+    def taking(seconds, function):
+        def call(*args, **kwargs):
+            ticks.take(seconds)
+            return function(*args, **kwargs)
+
+        return call
+
+    model = tiny.Net()
+    model.forward = taking(10, model.forward)
+    data = SlowPoints()
+    data.takes = ticks.take
+    loaders = {'train': DataLoader(data, 4), 'val': DataLoader(tiny.Points(6), 4)}
+    engine = tiny.engine(
+        tmp_path / 'w',
+        model,
+        tiny.stage(epochs=2, validation={'interval': 1}),
+        loaders,
+        hooks=[Slow(ticks.take), LambdaCallback(on_train_batch_start=lambda *a: ticks.take(0.5))],
+    )
+    # 2 epochs of 3 iterations over 10 points, and validations of 2.
+    monkeypatch.setattr(torch.optim.SGD, 'step', taking(1000, torch.optim.SGD.step))
+    monkeypatch.setattr(torch.Tensor, 'backward', taking(20000, torch.Tensor.backward))
+    engine.trainer.save_checkpoint = taking(300000, engine.trainer.save_checkpoint)
+    engine.launch()
+
+    (launch,) = json.loads(path.read_text())['launches']
+    assert launch['seconds_by_phase'] == {
+        'data': 2 * 10 * 3,
+        'forward': 6 * 10,
+        'backward': 6 * 20000,
+        'step': 6 * 1000,
+        'hooks': 6 * 100 + 2 * 50,
+        'validation': 2 * 2 * (10 + 7),
+        'testing': 0,
+        'checkpoint': 2 * 300000,
+        'other': 6 * 0.5,
+    }
+    assert launch['seconds'] == ticks.now
+    took = {hook['name']: hook['seconds'] for hook in launch['hooks']}
+    assert took['Slow'] == 6 * 100 + 2 * 50 and took['OptimizerHook'] == 0
+    assert took['LambdaCallback'] is None
+
+
+def test_a_phase_within_another_is_taken_from_it(ticks):
+    clock = Clock()
+    with clock.during('hooks', 'A'):
+        ticks.take(1)
+        with pytest.raises(KeyError), clock.during('backward'):
+            ticks.take(10)
+            raise KeyError
+        with clock.during('hooks', 'B'):
+            ticks.take(100)
+        ticks.take(1000)
+        with clock.during('validation'), clock.during('hooks', 'A'):
+            ticks.take(10000)
+    ticks.take(0.5)
+    assert clock.by_name('hooks') == {'A': 1001, 'B': 100}
+    found = clock.by_phase()
+    assert found['hooks'] == 1101 and found['backward'] == 10 and found['other'] == 0.5
+    assert found['validation'] == 10000 and sum(found.values()) == ticks.now
+
+
+def test_what_ran(path, tmp_path):
+    loaders = {'train': DataLoader(tiny.Points(), 4), 'val': DataLoader(tiny.Points(6), 4)}
+    stages = [tiny.stage(validation={'interval': 1}), tiny.stage(epochs=2)]
+    saver = ModelCheckpoint(monitor='val_loss', filename='{epoch}')
+    engine = tiny.engine(
+        tmp_path / 'w',
+        stages=stages,
+        data_loaders=loaders,
+        hooks=[saver, CheckpointHook(keep_last=2)],
+    )
+    engine.launch()
+    engine.launch(eval='val')
+
+    report = json.loads(path.read_text())
+    for package in ('torch', 'lightning', 'torchmetrics', 'numpy'):
+        assert report['versions'][package] == metadata.version(package)
+    assert report['python'] == sys.version.split()[0]
+    training, evaluation = report['launches']
+    assert training['what'] == 'training' and training['ended'] == 'finished'
+    assert evaluation['what'] == 'evaluation (val)' and evaluation['iterations'] == 0
+    assert evaluation['checkpoints'] == [] and evaluation['seconds_by_phase']['testing'] > 0
+    assert training['work_dir'] == str(tmp_path / 'w') and training['iterations'] == 9
+    assert training['model'] == {'class': 'Net', 'parameters': 6, 'trainable': 6}
+    assert training['stages'] == [*map(dict, stages)] and training['resumed_from'] is None
+    assert training['strategy'] == type(engine.trainer.strategy).__name__
+    assert training['loop'] == 'lean' and training['device'] == 'cpu'
+    assert [hook['name'] for hook in training['hooks']] == list(engine.hooks)
+    assert {hook['name'] for hook in training['hooks'] if hook['kind'] == 'callback'} == {
+        'ModelCheckpoint'
+    }
+    # The end of the first of two stages is validated, which nncore does not.
+    assert training['quirks'] == {'on': [], 'met': ['skip-stage-end-validation']}
+
+    files = {one['file']: one for one in training['checkpoints']}
+    there = {str(file): file.stat().st_size for file in (tmp_path / 'w').rglob('*') if saved(file)}
+    assert {name: one['bytes'] for name, one in files.items() if one['bytes']} == there
+    # One was written and has been removed.
+    assert files[str(tmp_path / 'w' / 'epoch_1.pth')]['bytes'] is None
+    for epoch in (1, 2, 3):
+        one = files[str(tmp_path / 'w' / f'epoch_{epoch}.pth')]
+        assert (one['epochs_done'], one['iterations_done']) == (epoch, 3 * epoch)
+
+
+def test_a_resumed_run_counts_what_it_did_itself(path, tmp_path):
+    tiny.engine(tmp_path, stages=tiny.stage(epochs=1)).launch()
+    file = str(tmp_path / 'epoch_1.pth')
+    tiny.engine(tmp_path, stages=tiny.stage(epochs=3)).launch(resume=file)
+    first, second = json.loads(path.read_text())['launches']
+    assert (first['iterations'], first['resumed_from']) == (3, None)
+    assert (second['iterations'], second['resumed_from']) == (6, file)
+
+
+def saved(file):
+    return file.suffix in ('.pth', '.ckpt') and not file.is_symlink()
+
+
+@pytest.mark.parametrize(
+    ('error', 'ending', 'text'),
+    [
+        (ValueError('no such thing'), 'failed', 'ValueError: no such thing'),
+        (KeyboardInterrupt(), 'interrupted', 'KeyboardInterrupt: '),
+        (SystemExit(143), 'signal SIGTERM', 'SystemExit: 143'),
+        (SystemExit(3), 'exit 3', 'SystemExit: 3'),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_how_it_ended(path, tmp_path, error, ending, text):
+    class Ends(Hook):
+        def after_train_iter(self, engine):
+            if engine.iter == 1:
+                raise error
+
+    engine = tiny.engine(tmp_path, hooks=[Ends()])
+    with pytest.raises(type(error)):
+        engine.launch()
+    (launch,) = json.loads(path.read_text())['launches']
+    assert (launch['ended'], launch['error'], launch['iterations']) == (ending, text, 1)
+    assert engine._clock is None and '_forward_context' not in vars(engine)
+
+
+def test_training_is_the_same_with_and_without(path, tmp_path, monkeypatch):
+    def train(folder):
+        random.seed(0), np.random.seed(0), torch.manual_seed(0)
+        loaders = {
+            'train': DataLoader(tiny.Points(), 4, shuffle=True),
+            'val': DataLoader(tiny.Points(6), 4),
+        }
+        stages = tiny.stage(epochs=2, validation={'interval': 1})
+        engine = tiny.engine(folder, stages=stages, data_loaders=loaders, hooks=['EvalHook'])
+        engine.launch()
+        draws = random.random(), np.random.rand(), torch.rand(1).item()
+        lines = (folder / 'metrics.json').read_text().splitlines()
+        kept = [{k: v for k, v in json.loads(x).items() if 'time' not in k} for x in lines]
+        return engine.model.state_dict(), draws, kept
+
+    reported = train(tmp_path / 'a')
+    monkeypatch.delenv(_options.REPORT)
+    plain = train(tmp_path / 'b')
+    assert len(json.loads(path.read_text())['launches']) == 1
+    assert reported[1:] == plain[1:]
+    assert all(map(torch.equal, reported[0].values(), plain[0].values()))
+
+
+def test_a_report_that_cannot_be_written_stops_nobody(path, tmp_path, caplog, monkeypatch):
+    path.mkdir()
+    engine = tiny.engine(tmp_path / 'w')
+    engine.logger.propagate = True
+    engine.launch()
+    assert 'the report could not be written' in caplog.text
+    assert (tmp_path / 'w' / 'epoch_1.pth').exists()
+
+
+@pytest.mark.parametrize('name', ['no/such/folder/report.json', '.'])
+def test_a_place_that_cannot_be_is_refused_before_the_script(name, tmp_path):
+    argv = [sys.executable, '-m', 'nncore_compat', '--report', name, 'absent.py']
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    expected = os.path.abspath(tmp_path / name)
+    assert f'--report: expected a file in a folder that exists, but got {expected}' in done.stderr

@@ -1,0 +1,1 @@
+"""`--verify`: what it finds, and what it leaves alone."""
