@@ -30,6 +30,11 @@ class LightningLoggerWriter(Writer):
 
     Raises:
         TypeError: It is none of these.
+
+    Examples:
+        >>> writers = [{'type': 'LightningLoggerWriter', 'logger': 'csv'}]
+        >>> engine.register_hook(EventWriterHook(writers=writers))
+        >>> engine.launch()
     """
 
     def __init__(self, logger: Any) -> None:
