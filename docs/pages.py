@@ -63,6 +63,8 @@ class Site:
         examples = [f'examples/{path.name}' for path in sorted(ROOT.glob('examples/*'), key=order)]
         examples = [name for name in examples if is_shown(ROOT / name)]
         self.homes.update((name, f'{name.removesuffix(".md")}.md') for name in examples)
+        if 'examples/README.md' in examples:
+            self.homes['examples/README.md'] = 'examples/index.md'
         self.pages.update(reference.pages())
         navigation = [
             {'Home': 'index.md'},
@@ -107,8 +109,6 @@ class Site:
         if others == names:
             rows = [(Path(name).name, f'../{name}', read_first(ROOT / name)) for name in names]
             self.add('examples/index.md', f'# Examples\n\n{cards(rows)}', 'examples/index.md')
-        else:
-            self.homes['examples/README.md'] = 'examples/index.md'
         return ['examples/index.md', *({Path(name).name: self.homes[name]} for name in others)]
 
     def show(self, name: str, page: str) -> None:

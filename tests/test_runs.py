@@ -347,6 +347,7 @@ def test_unfinished_runs(tmp_path, capsys):
     records = [train(1, 5, loss=2.0), train(1, 10, loss=1.0), train(2, 5, loss=0.5)]
     head = ['[2026-01-01 00:00:00 INFO]: Launch engine, host: a@b, work_dir: x']
     head += ['[2026-01-01 00:00:00 INFO]: Stage: 1, epochs: 4, optimizer: SGD(lr: 0.1)']
+    head += ['[2026-01-01 00:01:00 INFO]: Epoch [2][4/10] lr: 0.1, loss: 0.5']
     head += ['[2026-01-01 00:01:40 INFO]: Epoch [2][5/10] lr: 0.1, eta: 1 day, 0:00:00, loss: 0.5']
     folder = written(tmp_path / 'run', records, head)
     with open(folder / 'metrics.json', 'a') as file:
@@ -473,6 +474,34 @@ def test_no_run(command, tmp_path, capsys):
         assert end.value.code == 2 and words in capsys.readouterr().err
 
 
+def test_which_checkpoint_has_the_best(tmp_path, capsys):
+    """The one of its moment, and none that a metric of the same epoch is not of."""
+    values = [(1, 0.1), (2, 0.3), (3, 0.2)]
+    records = []
+    for epoch, acc in values:
+        records += [train(epoch, 10), {'mode': 'val', 'epoch': epoch, 'iter': 0, 'acc': acc}]
+    folder = written(tmp_path / 'run', records)
+
+    def file():
+        return told(capsys, folder)[0]['best'][0]['checkpoint']
+
+    for name, epoch, iteration, expected in (
+        ('iter_25', 2, 25, None),
+        ('iter_20', 2, 20, 'iter_20.pth'),
+        ('epoch_2', 2, 20, 'epoch_2.pth'),
+        ('best_acc', 2, 20, 'best_acc.pth'),
+    ):
+        meta = {'epoch': epoch, 'iter': iteration, 'stages': [{'epochs': 3, 'optimizer': 'SGD'}]}
+        torch.save({'meta': meta, 'state_dict': {}}, folder / f'{name}.pth')
+        assert file() == expected
+    written(tmp_path / 'worse', records[:2])
+    rows = text(capsys, tmp_path / 'worse', folder, '--sort', 'acc').splitlines()
+    assert [row.split()[0] for row in rows[1:3]] == ['run', 'worse']
+    with pytest.raises(SystemExit):
+        _summary.main([str(folder), '--sort', 'x'])
+    assert "no run has a best 'x'. There are: acc" in capsys.readouterr().err
+
+
 def test_long_runs_are_cut_short(tmp_path, capsys):
     records = []
     for epoch in range(1, 101):
@@ -552,6 +581,11 @@ def test_several_logs(tmp_path):
     assert [launch.resumed for launch in run.launches] == [None, (1, 10)]
     assert [launch.begun.day for launch in run.launches] == [1, 2]
     assert run.resumes == [(10, 1.0)] and run.planned == 2
+    # A later start from before it, or from the beginning, undoes a resume.
+    for resumed, expected in ((None, []), ((0, 5), [(5, 0.5)]), ((1, 15), [(10, 1.0), (15, 1.5)])):
+        again = Run(*places([str(tmp_path)]))
+        again.launches.append(log.Launch(resumed=resumed))
+        assert again.resumes == expected
     assert state.times(run).total == 86401 and state.state(run)[0] == 'finished'
     assert [list(run.records.series('train', key)[1]) for key in ('loss', 'lr[a]')] == [
         [0.5, 0.5],

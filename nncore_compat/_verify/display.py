@@ -50,6 +50,8 @@ class Display:
             self._write('')
 
     def _doing(self, trace: Trace) -> str:
+        if 'end' in trace.notes:
+            return f'iteration {trace.trained}, ending, {self._seconds()}'
         if not trace.records:
             return f'starting, {self._seconds()}'
         if trace.mode in ('val', 'test'):

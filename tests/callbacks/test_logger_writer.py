@@ -220,7 +220,8 @@ def test_a_service_that_fails(tmp_path):
     picky = Picky()
     launch(tmp_path, picky)
     assert len(picky.rows) == 9
-    for error in (TypeError('x'), torch.OutOfMemoryError('x'), RuntimeError('x')):
+    wrong = type('WrongValue', (ValueError,), {'__module__': 'service.errors'})
+    for error in (wrong('x'), TypeError('x'), torch.OutOfMemoryError('x'), RuntimeError('x')):
         Bad.error = error
         with pytest.raises(type(error)):
             launch(tmp_path, Bad())

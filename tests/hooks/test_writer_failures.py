@@ -4,9 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import random
-import signal
-import time
 
 import pytest
 import torch
@@ -214,31 +211,6 @@ def test_the_end_of_a_line_that_was_cut_earlier(tmp_path):
         lines = file.read_text().splitlines()
         assert lines[:-6] == kept
         assert all(json.loads(line) for line in lines)
-
-
-def test_json_lines_of_a_run_that_is_killed(tmp_path):
-    """At ten moments, in lines of many sizes, and started again each time."""
-    rng, size, count = random.Random(0), 0, 0
-    file = tmp_path / 'metrics.json'
-    file.touch()
-    for _ in range(10):
-        child = os.fork()
-        if not child:
-            _, _, write = opened('JSONWriter', tmp_path)
-            for step in range(10**6):
-                write(step + 1, **{f'v{i}': float(i) for i in range(rng.randrange(400))})
-            os._exit(1)
-        wanted = size + rng.randrange(1, 20_000)
-        deadline = time.monotonic() + 20
-        while file.stat().st_size < wanted and time.monotonic() < deadline:
-            time.sleep(0.0003)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        opened('JSONWriter', tmp_path)
-        lines, size = file.read_text().splitlines(), file.stat().st_size
-        assert all(json.loads(line)['mode'] == 'train' for line in lines)
-        assert len(lines) > count
-        count = len(lines)
 
 
 def test_an_error_closes_writers_and_is_the_one_to_see(tmp_path):

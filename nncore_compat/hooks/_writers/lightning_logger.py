@@ -30,6 +30,11 @@ class LightningLoggerWriter(Writer):
 
     Raises:
         TypeError: It is none of these.
+
+    Examples:
+        >>> writers = [{'type': 'LightningLoggerWriter', 'logger': 'csv'}]
+        >>> engine.register_hook(EventWriterHook(writers=writers))
+        >>> engine.launch()
     """
 
     def __init__(self, logger: Any) -> None:
@@ -39,7 +44,7 @@ class LightningLoggerWriter(Writer):
                 'LightningLoggerWriter.logger must be a Lightning Logger, a dict or a str, '
                 f'but got {logger!r}, which has no {missing[0]}'
             )
-        self.logger = logger
+        self.logger: Any = logger
         # Makes a logger of a config, where one that goes on has been; an engine gives it.
         self.make: Callable[[str, dict[str, Any] | None], Any] | None = None
         self._earlier: dict[str, Any] | None = None
