@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from datetime import timedelta
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from . import _bar_styles, _device_values, _options
-from . import _loader_parts as parts
+from . import _bar_styles, _options
 from ._bar_styles import Line
-from ._device_values import Later
+from ._glance import Pace, Training, whole
 from ._progress import ProgressBar
-from ._remember import newest
 from ._terminal import Footer, terminal
 from .comm import is_main_process
 
@@ -120,7 +116,7 @@ class Live(Plain):
         self._style = style
         self._due = 0.0
         self._tasks: list[_LiveTask] = []
-        self._training: _Training | None = None
+        self._training: Training | None = None
 
     def open(self) -> None:
         """Begin to show."""
@@ -138,7 +134,7 @@ class Live(Plain):
         Args:
             engine: The engine.
         """
-        self._training = _Training(engine)
+        self._training = Training(engine)
 
     def begin_task(self, title: str, total: int | None) -> Task:
         """Show that something is being done."""
@@ -183,64 +179,6 @@ class Live(Plain):
         self._due = end + max(OFTEN, (end - now) / SHARE)
 
 
-class _Training:
-    """Looks at a run, from outside, and without waiting for an accelerator."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._begun = perf_counter()
-        self._first: int | None = None
-        self._pace = _Pace()
-        self._loss: float | None = None
-        self._awaited: Later | None = None
-
-    def go_on(self, now: float) -> None:
-        """Take note of an iteration that is done."""
-        engine = self._engine
-        if self._first is None:
-            # A hook may have resumed just now.
-            self._first = engine.start_iter
-        self._pace.note(now, engine.iter)
-        self._note_loss()
-
-    def pause(self) -> None:
-        """Do not count the time until the next iteration."""
-        self._pace.pause()
-
-    def line(self, now: float) -> Line:
-        """Return what there is to say."""
-        engine = self._engine
-        done = engine.iter - engine._epoch_start
-        details = []
-        if self._first is not None and engine.iter > self._first:
-            # As in the log.
-            left = (now - self._begun) / (engine.iter - self._first)
-            details.append(f'eta {_whole(left * max(0, engine.max_iters - engine.iter))}')
-        if self._loss is not None:
-            details.append(f'loss {self._loss:.4f}')
-        details += self._pace.text()
-        rates = _rates(engine)
-        if rates:
-            details.append(f'lr {rates}')
-        if engine.max_stages > 1:
-            details.append(f'stage {min(engine.stage + 1, engine.max_stages)}/{engine.max_stages}')
-        title = f'Epoch {engine._running_epoch + 1}/{engine.max_epochs}'
-        return Line(title, done, parts.length(engine.data_loaders['train']), details)
-
-    def _note_loss(self) -> None:
-        engine = self._engine
-        near = _number(getattr(engine, 'losses', {}).get('loss'))
-        if near is not None:
-            self._loss = near
-            return
-        # On an accelerator it is known when the log has been written, or someone has asked.
-        if self._awaited is not None and self._awaited.has_come:
-            self._loss, self._awaited = _number(self._awaited.get()), None
-        value = newest(engine.buffer, 'loss')
-        if isinstance(value, Later) and not value.has_come:
-            self._awaited = value
-
-
 class _LiveTask:
     # Whether nothing else is shown.
     alone = False
@@ -248,7 +186,7 @@ class _LiveTask:
     def __init__(self, display: Live, title: str, total: int | None) -> None:
         self._display = display
         self._title, self._total, self._done = title, total, 0
-        self._pace = _Pace()
+        self._pace = Pace()
         self._begun = perf_counter()
 
     def update(self, times: int = 1) -> None:
@@ -269,7 +207,7 @@ class _LiveTask:
         details = []
         if self._done and self._total is not None:
             left = (now - self._begun) * (self._total - self._done) / self._done
-            details.append(f'{_whole(max(0.0, left))} left')
+            details.append(f'{whole(max(0.0, left))} left')
         return Line(self._title, self._done, self._total, [*details, *self._pace.text()])
 
 
@@ -285,61 +223,6 @@ class _Unseen:
 
     def __exit__(self, *error: object) -> None:
         pass
-
-
-class _Pace:
-    """How long one of many takes, over the last few drawings."""
-
-    def __init__(self) -> None:
-        self._seconds: float | None = None
-        self._notes: deque[tuple[float, int]] = deque(maxlen=20)
-
-    def note(self, now: float, done: int) -> None:
-        """Take note of how many are done."""
-        if self._notes and done <= self._notes[-1][1]:
-            return
-        self._notes.append((now, done))
-        (first, before), (last, after) = self._notes[0], self._notes[-1]
-        if after > before:
-            self._seconds = (last - first) / (after - before)
-
-    def pause(self) -> None:
-        """Do not count the time until the next note."""
-        self._notes.clear()
-
-    def text(self) -> list[str]:
-        """Return what there is to say."""
-        seconds = self._seconds
-        if seconds is None:
-            return []
-        if seconds >= 1:
-            return [f'{seconds:.2f} s/it']
-        return [f'{seconds * 1000:.{1 if seconds < 0.1 else 0}f} ms/it']
-
-
-def _rates(engine: Engine) -> str:
-    """Return the learning rates in a few words: one, or the lowest and the highest."""
-    groups = getattr(getattr(engine, 'optimizer', None), 'param_groups', ())
-    known = [_number(group.get('lr')) for group in groups]
-    rates = [rate for rate in known if rate is not None]
-    if not rates:
-        return ''
-    return ' to '.join(
-        f'{round(rate, 8 if rate < 1e-4 else 5)}' for rate in sorted({min(rates), max(rates)})
-    )
-
-
-def _number(value: Any) -> float | None:
-    """Return a number that is there; what is on an accelerator is left in peace."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    if type(value) in _device_values.KINDS and value.is_cpu and value.numel() == 1:
-        return float(value.item())
-    return None
-
-
-def _whole(seconds: float) -> timedelta:
-    return timedelta(seconds=int(seconds))
 
 
 # What shows the launches that are running, the innermost last.
