@@ -116,9 +116,10 @@ def whole(folder, python, packages):
     run(*pip, '-c', constraints, '-e', '.[test]', *pins)
 
 
-def try_row(name, envs):
+def try_row(name, envs, selection=None):
     """What came out of a row."""
-    version, packages, selection = ROWS[name]
+    version, packages, usual = ROWS[name]
+    selection = selection or usual
     folder = envs / name
     if not (folder / 'made').exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -151,6 +152,7 @@ def main():
     )
     parser.add_argument('rows', nargs='*', metavar='ROW', help=', '.join(ROWS))
     parser.add_argument('--envs', type=Path, default=ROOT / 'build' / 'matrix')
+    parser.add_argument('--tests', choices=TESTS, help='which tests, in place of those of a row')
     parser.add_argument('--note', action='store_true', help='note what came out in the docs')
     args = parser.parse_args()
     unknown = [name for name in args.rows if name not in ROWS]
@@ -159,7 +161,7 @@ def main():
     args.envs.mkdir(parents=True, exist_ok=True)
     good = True
     for name in args.rows or ROWS:
-        row, passed = try_row(name, args.envs.resolve())
+        row, passed = try_row(name, args.envs.resolve(), args.tests)
         good &= passed
         if args.note:
             known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

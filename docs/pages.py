@@ -63,6 +63,8 @@ class Site:
         examples = [f'examples/{path.name}' for path in sorted(ROOT.glob('examples/*'), key=order)]
         examples = [name for name in examples if is_shown(ROOT / name)]
         self.homes.update((name, f'{name.removesuffix(".md")}.md') for name in examples)
+        if 'examples/README.md' in examples:
+            self.homes['examples/README.md'] = 'examples/index.md'
         self.pages.update(reference.pages())
         navigation = [
             {'Home': 'index.md'},
@@ -102,11 +104,12 @@ class Site:
         return [{title: page} for page, title in titles.items()]
 
     def examples(self, names: list[str]) -> list[Any]:
-        """List the examples, with the first sentence of each."""
-        rows = [(Path(name).name, f'../{name}', read_first(ROOT / name)) for name in names]
-        text = 'Each runs in seconds, from the folder of the project.'
-        self.add('examples/index.md', f'# Examples\n\n{text}\n\n{cards(rows)}', 'examples/index.md')
-        return ['examples/index.md', *({Path(n).name: self.homes[n]} for n in names)]
+        """List the examples, by their own README or with the first sentence of each."""
+        others = [name for name in names if name != 'examples/README.md']
+        if others == names:
+            rows = [(Path(name).name, f'../{name}', read_first(ROOT / name)) for name in names]
+            self.add('examples/index.md', f'# Examples\n\n{cards(rows)}', 'examples/index.md')
+        return ['examples/index.md', *({Path(name).name: self.homes[name]} for name in others)]
 
     def show(self, name: str, page: str) -> None:
         """Make the page of a file or folder."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._api import *
     from ._lightning.foreign import as_callback
 
-__version__ = '0.4.0'
+__version__ = '0.5.0'
 
 # The order of nncore.engine's own list; what is only ours comes last.
 __all__ = [  # noqa: RUF022
@@ -56,6 +56,7 @@ __all__ = [  # noqa: RUF022
     'save_checkpoint',
     'set_random_seed',
     'MetricHook',
+    'LightningLoggerWriter',
     'as_callback',
     'install',
     'quirks',

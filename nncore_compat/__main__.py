@@ -92,6 +92,8 @@ def settle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error(str(error))
     if options.loop is not None:
         _options.run_in(options.loop)
+    if options.progress is not None:
+        _options.show(options.progress)
 
 
 def _preview_as(options: argparse.Namespace) -> None:
@@ -159,6 +161,12 @@ def options_parser(prog: str) -> tuple[argparse.ArgumentParser, set[str]]:
         help='at the launch, show which hooks and callbacks are called when, and do not train',
     )
     parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='at the launch, show what it would do (stages, batches, learning rates, hooks, ...) '
+        'and what is wrong, and do not train: exit code 1 if training would fail, else 0',
+    )
+    parser.add_argument(
         '--verify',
         nargs='?',
         type=int,
@@ -167,12 +175,6 @@ def options_parser(prog: str) -> tuple[argparse.ArgumentParser, set[str]]:
         help='run the first N iterations (default: 20) and a validation under nncore too, in '
         'temporary folders, and say whether all hook calls, losses and weights are the same; exit '
         'code 0 if so, 1 if not, 2 if that could not be found out',
-    )
-    parser.add_argument(
-        '--dry-run',
-        action='store_true',
-        help='at the launch, show what it would do (stages, batches, learning rates, hooks, ...) '
-        'and what is wrong, and do not train: exit code 1 if training would fail, else 0',
     )
     parser.add_argument('--version', action='version', version=f'nncore-compat {__version__}')
     valued: list[argparse.Action] = [
@@ -204,6 +206,12 @@ def options_parser(prog: str) -> tuple[argparse.ArgumentParser, set[str]]:
             choices=_options.LOOPS,
             help="stock: train in Lightning's own loop over batches, which is slower (default: "
             'the lean one, wherever it does the same)',
+        ),
+        parser.add_argument(
+            '--progress',
+            choices=_options.PROGRESSES,
+            help='what draws the live bar, on a terminal; plain: no bar, only the lines that a '
+            'file gets (default: auto: rich if it is installed, else tqdm; plain under CI)',
         ),
     ]
     valued += _options.add_arguments(parser)

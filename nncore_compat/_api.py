@@ -30,6 +30,7 @@ from .hooks import (
     EventWriterHook,
     Hook,
     JSONWriter,
+    LightningLoggerWriter,
     LrUpdaterHook,
     MetricHook,
     OptimizerHook,

@@ -43,6 +43,8 @@ class _Record:
         self.crew: _crew.Crew | None = None
         # The state to go on from, until the first batch is asked for.
         self.resumed: dict[str, Any] | None = None
+        # Of a loader without a length: how many batches its last iteration has given.
+        self.count = 0
 
     def begin(self, iterator: Any, start: dict[str, Any] | None) -> Iterator[Any]:
         self.epochs = [epoch for epoch in self.epochs if epoch.alive()]
@@ -53,6 +55,23 @@ class _Record:
         # A hook may have iterated the same loader meanwhile, and is through with it.
         known = [epoch for epoch in self.epochs if epoch.alive()] or self.epochs
         return known[-1] if known else None
+
+
+class _Counted:
+    """Iterates a loader that does not know its length."""
+
+    def __init__(self, iterator: Iterator[Any], record: _Record) -> None:
+        self._iterator = iterator
+        self._record = record
+        record.count = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        batch = next(self._iterator)
+        self._record.count += 1
+        return batch
 
 
 _records: dict[int, tuple[Any, _Record]] = {}
@@ -68,6 +87,17 @@ def batches(loader: Any) -> Iterator[Any]:
         Its iterator. Within an epoch, going on leaves the random states of the process alone.
     """
     record = _record(loader)
+    iterator = _iterate(loader, record)
+    return iterator if parts.length(loader) is not None else _Counted(iterator, record)
+
+
+def length(loader: Any) -> int:
+    """Return the number of a loader's batches; if it does not tell, those that it gave last."""
+    known = parts.length(loader)
+    return _record(loader).count if known is None else known
+
+
+def _iterate(loader: Any, record: _Record) -> Iterator[Any]:
     state, record.resumed = record.resumed, None
     kind = parts.kind(loader)
     if state is None:

@@ -46,6 +46,11 @@ class Later:
         self._convert = convert
         self._value: Any = None
 
+    @property
+    def has_come(self) -> bool:
+        """Whether it is there."""
+        return self._queue is None
+
     def get(self) -> Any:
         """Return the value, when it and all that is on its way with it have come."""
         if self._queue is not None:

@@ -7,6 +7,7 @@ from operator import is_
 from typing import Any
 
 from ._clock import HOOKS
+from ._failure import blame
 from .hooks.base import Hook, method_for
 
 # The events that come often.
@@ -32,16 +33,9 @@ class Dispatch:
             event: The event.
             engine: What they are called with.
         """
-        if engine._clock is not None:
-            _call_timed(hooks, event, engine)
-            return
-        if event not in ITERATION:
+        if engine._clock is not None or event not in ITERATION:
             self._hooks, self._found = (), {}
-            for hook in tuple(hooks):
-                # Callbacks of the list do not have these: they are Lightning's to call.
-                method = getattr(hook, event, None)
-                if method is not None:
-                    method(engine)
+            _call_each(hooks, event, engine)
             return
         known = self._hooks
         if len(hooks) != len(known) or not all(map(is_, hooks, known)):
@@ -52,23 +46,40 @@ class Dispatch:
                 (hook, name) for hook in self._hooks if (name := _method(hook, event))
             )
         lengths, engine._lengths = engine._lengths, {}
+        hook = None
         try:
             for hook, name in listening:
                 getattr(hook, name)(engine)
+        except Exception as error:
+            blame(engine, error, hook, event)
+            raise
         finally:
             engine._lengths = lengths
 
 
-def _call_timed(hooks: Collection[Any], event: str, engine: Any) -> None:
+def _call_each(hooks: Collection[Any], event: str, engine: Any) -> None:
     lengths = engine._lengths
     if event in ITERATION:
         engine._lengths = {}
+    hook = None
     try:
         for hook in tuple(hooks):
+            # Callbacks of the list do not have these: they are Lightning's to call.
             method = getattr(hook, event, None)
-            if method is not None:
+            if method is None:
+                continue
+            if event == 'after_launch':
+                engine._told = tuple(one for one in engine._told if one is not hook)
+            if engine._clock is None:
+                method(engine)
+            else:
                 with engine._clock.during(HOOKS, hook.name):
                     method(engine)
+            if event == 'before_launch':
+                engine._told = (*engine._told, hook)
+    except Exception as error:
+        blame(engine, error, hook, event)
+        raise
     finally:
         engine._lengths = lengths
 

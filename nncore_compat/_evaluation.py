@@ -31,26 +31,37 @@ def evaluate(engine: Engine) -> dict[str, Any]:
             f'{type(dataset).__name__} has no evaluate(outputs, logger=...) method, which is what '
             'turns collected outputs into metrics'
         )
-    if '_out' not in engine.buffer.keys():  # noqa: SIM118 (Buffer is no container)
+    found = '_out' in engine.buffer.keys()  # noqa: SIM118 (Buffer is no container)
+    # Without a batch there is nothing, on one of several processes maybe.
+    if not found and engine._length(engine.data_loader) > 0:
         raise KeyError(
             f"nothing to evaluate: the model returned no '_out' in {engine.mode} mode "
             f'(the buffer has {list(engine.buffer.keys())})'
         )
-    blobs = gather(engine.buffer.pop('_out')) or []
+    blobs = [blob for blob in gather(engine.buffer.pop('_out', [])) or [] if blob]
     output: dict[str, Any] = {}
-    if is_main_process():
+    if is_main_process() and not blobs:
+        engine.logger.warning(f'Nothing to evaluate: there was no batch in {engine.mode} mode')
+    elif is_main_process():
         # Each rank had every n-th batch, so they are interleaved.
         outputs = [value for values in zip(*blobs, strict=False) for value in values]
         cfg = dict(engine.cur_stage.get('validation') or {})
         cfg.pop('interval', None)
         cfg.pop('offset', None)
-        output = dataset.evaluate(outputs[: len(dataset)], logger=engine.logger, **cfg)
+        output = dataset.evaluate(outputs[: _size(dataset)], logger=engine.logger, **cfg)
         if output is not None and not hasattr(output, 'items'):
             raise TypeError(
                 f'{type(dataset).__name__}.evaluate must return a dict of metrics, got {output!r}'
             )
     sync()
     return output
+
+
+def _size(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except TypeError:  # A stream.
+        return None
 
 
 def run(engine: Engine, mode: bool | str) -> dict[str, Any]:

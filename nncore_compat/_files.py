@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,16 @@ from ._logging import log
 from ._pickles import Refused
 from ._unfinished import aside, remove, sweep, temporary, unfinished
 
-__all__ = ['SaveError', 'point', 'replacing', 'sweep', 'temporary', 'write', 'write_folder']
+__all__ = [
+    'SaveError',
+    'point',
+    'replacing',
+    'sweep',
+    'temporary',
+    'words',
+    'write',
+    'write_folder',
+]
 
 # Folders that were there when something was written.
 _known: set[str] = set()
@@ -35,6 +45,11 @@ _WORDS = {
     errno.EPERM: 'there is no permission to write to its folder',
     errno.EROFS: 'the file system is read-only',
 }
+
+
+def words(error: OSError) -> str:
+    """Return why a file cannot be written."""
+    return _WORDS.get(error.errno or errno.EIO, error.strerror or str(error))
 
 
 class SaveError(OSError):
@@ -96,7 +111,7 @@ def replacing(filename: str | os.PathLike[str], *, check: bool = False) -> Itera
         old = aside(new) if os.path.isfile(os.path.join(target, '.metadata')) else None
         if old is not None:
             os.rename(target, old)
-        os.replace(new, target)
+        _replace(new, target)
         _sync(os.path.dirname(target))
     if old is not None:
         remove(old)
@@ -142,21 +157,47 @@ def write_folder(filename: str | os.PathLike[str], new: str) -> Iterator[str]:
 def point(link: str | os.PathLike[str], target: str) -> None:
     """Make a symbolic link, in place of an older one without a moment between them.
 
+    Where there are none (on Windows they need a privilege, on some disks there are none at all) it
+    becomes a second name of the file, or else a copy; of a folder, nothing.
+
     Args:
-        link: The link. On Windows, none is made.
-        target: What it holds.
+        link: The link.
+        target: What it holds: the name of a file, or folder, beside it.
 
     Raises:
         SaveError: It could not be made.
     """
-    if platform.system() == 'Windows':
-        return
     path = os.path.abspath(os.path.expanduser(os.fspath(link)))
-    new = temporary(path)
+    new, source = temporary(path), os.path.join(os.path.dirname(path), target)
     with _explained(path), unfinished(new):
-        os.symlink(target, new)
-        os.replace(new, path)
+        for make in (_symlink, os.link, shutil.copyfile):
+            try:
+                make(target if make is _symlink else source, new)
+                break
+            except (OSError, NotImplementedError, AttributeError):
+                if os.path.isdir(source):
+                    return
+                if make is shutil.copyfile:
+                    raise
+        _replace(new, path)
         _sync(os.path.dirname(path))
+
+
+def _symlink(target: str, new: str) -> None:
+    # Of a folder, Windows has to know.
+    folder = os.path.isdir(os.path.join(os.path.dirname(new), target))
+    os.symlink(target, new, target_is_directory=folder)
+
+
+def _replace(new: str, path: str) -> None:
+    """Rename; on Windows, whoever looks at the old file has to be through with it first."""
+    for _ in range(20 if platform.system() == 'Windows' else 0):
+        try:
+            os.replace(new, path)
+            return
+        except PermissionError:
+            time.sleep(0.1)
+    os.replace(new, path)
 
 
 class _Whole:
@@ -201,15 +242,15 @@ def _explained(target: str) -> Iterator[None]:
         if isinstance(error, SaveError):
             raise
         number = error.errno or errno.EIO
-        words = _WORDS.get(number, error.strerror or str(error))
+        text = words(error)
         if number == errno.ENOSPC:
             folder = os.path.dirname(target)
             free = shutil.disk_usage(folder).free if os.path.isdir(folder) else 0
-            words = f'no space left on the disk, which has {free:,} bytes free'
+            text = f'no space left on the disk, which has {free:,} bytes free'
         kept = 'The old file is untouched. ' if os.path.lexists(target) else ''
         raise SaveError(
             number,
-            f'cannot save {target!r}: {words}. {kept}'
+            f'cannot save {target!r}: {text}. {kept}'
             "CheckpointHook(on_error='warn') goes on without.",
         ) from error
 

@@ -129,7 +129,7 @@ def length(loader: Any) -> int | None:
     """Return the number of a loader's batches, None if it does not tell."""
     try:
         return len(loader)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from . import _loader_parts as parts
 from . import _preview, quirks
 from ._errors import located
 from .builder import build_dataloader
@@ -52,6 +53,48 @@ def build(split: str, loader: Any, seed: int | None) -> Any:
     """Build the loader of a split, with the split in the message of any error."""
     with located(f'data_loaders[{split!r}]'):
         return build_dataloader(loader, seed=seed)
+
+
+def train_length(loaders: Mapping[str, Any]) -> int:
+    """Return the number of batches of an epoch; 0 if there is nothing to train with.
+
+    Raises:
+        TypeError: The loader does not know it.
+    """
+    if 'train' not in loaders:
+        return 0
+    length = parts.length(loaders['train'])
+    if length is None:
+        data = type(getattr(loaders['train'], 'dataset', loaders['train'])).__name__
+        raise TypeError(
+            f"data_loaders['train'] has no length: {data} has no __len__. Training counts by it "
+            '(epochs, learning rates, the time that is left): give the data set a __len__ that '
+            'returns the number of samples in an epoch'
+        )
+    return length
+
+
+def refuse_empty(loaders: Mapping[str, Any]) -> None:
+    """Refuse to train with a loader that never gives a batch.
+
+    Raises:
+        ValueError: There is no batch in it, and its data set does not change with the mode.
+    """
+    loader = loaders['train']
+    data = getattr(loader, 'dataset', None)
+    if train_length(loaders) == 0 and not callable(getattr(data, 'set_state', None)):
+        raise ValueError(f"data_loaders['train'] is empty{_why_empty(loader, data)}")
+
+
+def _why_empty(loader: Any, data: Any) -> str:
+    try:
+        samples = len(data)
+    except TypeError:
+        return ': there is nothing to train with'
+    if samples and getattr(loader, 'drop_last', False):
+        size = loader.batch_size
+        return f': drop_last=True drops its {samples} samples, which are no batch of {size}'
+    return f': {type(data).__name__} has {samples} samples'
 
 
 def warn_typos(given: Any, logger: logging.Logger) -> None:

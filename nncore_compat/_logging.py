@@ -4,7 +4,9 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Callable
 
+from . import _console
 from ._nncore import loaded
 from .comm import is_main_process
 
@@ -52,13 +54,16 @@ def _writes_file(logger: logging.Logger) -> bool:
 
 
 def get_logger(
-    logger: logging.Logger | str | None = None, log_file: str | None = None, late: bool = True
+    logger: logging.Logger | str | None = None,
+    log_file: str | Callable[[], str] | None = None,
+    late: bool = True,
 ) -> logging.Logger:
     """Return a logger that writes to standard output, and to a file in the main process.
 
     Args:
         logger: A logger, which is returned as it is; a name; or None for the root logger.
-        log_file: The file to write to, unless the logger already writes to one.
+        log_file: The file to write to, unless the logger already writes to one; or a function
+            that makes a new one when it is needed.
         late: Whether a logger that has been set up without a file is still given one.
 
     Returns:
@@ -76,7 +81,13 @@ def get_logger(
         if not is_main_process():
             found.setLevel(logging.ERROR)
     if log_file is not None and is_main_process() and (first or (late and not _writes_file(found))):
-        _write_to(found, log_file, 'w')
+        if callable(log_file):
+            _write_to(found, log_file(), 'a')
+        else:
+            _write_to(found, log_file, 'w')
+    if found in _known or real is not None:
+        # Set up here or by nncore, not by the script.
+        _console.guard(found)
     return found
 
 
@@ -93,6 +104,7 @@ def reopen(logger: logging.Logger, log_file: str) -> None:
     _set_up(logger)
     if is_main_process():
         _write_to(logger, log_file, 'a')
+    _console.guard(logger)
 
 
 def file_handler(logger: logging.Logger, log_file: str) -> logging.FileHandler | None:
@@ -122,12 +134,13 @@ def go_on_in(logger: logging.Logger, log_file: str, earlier: str) -> None:
             shutil.copyfileobj(begun, file)
         os.remove(handler.baseFilename)
     _write_to(logger, earlier, 'a')
+    _console.guard(logger)
 
 
 def _write_to(logger: logging.Logger, log_file: str, mode: str) -> None:
     log_file = os.path.abspath(os.path.expanduser(log_file))
     os.makedirs(os.path.dirname(log_file), exist_ok=True)
-    handler = logging.FileHandler(log_file, mode=mode)
+    handler = logging.FileHandler(log_file, mode, 'utf-8', errors='backslashreplace')
     handler.setFormatter(logging.Formatter(_PREFIX + '%(message)s', _DATE))
     logger.addHandler(handler)
 

@@ -78,7 +78,15 @@ class _Magic:
             if target == ['-m']:
                 parser.error('-m needs the name of a module')
             if options.verify is not None:
-                parser.error('--verify starts the script anew: python -m nncore_compat --verify')
+                parser.error(
+                    '--verify runs a script in two processes of its own: '
+                    f'!python -m nncore_compat {line}'
+                )
+            if options.verify is not None:
+                parser.error(
+                    '--verify runs a script under nncore too, in processes of its own: '
+                    '!python -m nncore_compat --verify script.py'
+                )
             earlier = _settings()
             _put_back(_before)
             try:

@@ -13,6 +13,8 @@ RESUME = 'NNCORE_COMPAT_RESUME'
 LOOP = 'NNCORE_COMPAT_LOOP'
 LOOPS = ('auto', 'stock')
 REPORT = 'NNCORE_COMPAT_REPORT'
+PROGRESS = 'NNCORE_COMPAT_PROGRESS'
+PROGRESSES = ('auto', 'rich', 'tqdm', 'plain')
 
 # What to resume from instead of a file: the newest checkpoint that can be read.
 AUTO = 'auto'
@@ -43,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             action='append',
             default=[],
             metavar='KEY=VALUE',
-            help="any other argument of Lightning's Trainer; may be given several times",
+            help="any other argument of Lightning's Trainer, such as logger=csv; may be given "
+            'several times',
         )
     )
     return actions
@@ -140,9 +143,31 @@ def loop() -> str:
     Raises:
         ValueError: The environment variable holds something else.
     """
-    name = os.environ.get(LOOP) or 'auto'
-    if name not in LOOPS:
-        raise ValueError(f'{LOOP} must be one of {", ".join(LOOPS)}, but is {name!r}')
+    return _one_of(LOOPS, LOOP)
+
+
+def show(progress: str) -> None:
+    """Have every engine of this process and of its children show its progress in a way.
+
+    Args:
+        progress: One of `PROGRESSES`.
+    """
+    os.environ[PROGRESS] = progress
+
+
+def progress() -> str:
+    """Return how progress is shown: 'auto', 'rich', 'tqdm' or 'plain'.
+
+    Raises:
+        ValueError: The environment variable holds something else.
+    """
+    return _one_of(PROGRESSES, PROGRESS)
+
+
+def _one_of(names: tuple[str, ...], variable: str) -> str:
+    name = os.environ.get(variable) or 'auto'
+    if name not in names:
+        raise ValueError(f'{variable} must be one of {", ".join(names)}, but is {name!r}')
     return name
 
 

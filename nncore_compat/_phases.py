@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import _remember, quirks
+from . import _loader_parts, _ready, _remember, quirks
 from ._errors import located
 from .builder import build_optimizer
 from .hooks import MetricHook
@@ -40,12 +40,12 @@ def give_optimizer(engine: Engine) -> None:
 def new_optimizer(engine: Engine, stage: int) -> torch.optim.Optimizer:
     """Build the optimizer of a stage over the parameters that are not frozen."""
     where = f'stages[{stage}].optimizer'
+    params = [p for p in engine.model.parameters() if p.requires_grad]
+    cfg = engine.stages[stage]['optimizer']
+    if not params and isinstance(cfg, (dict, str)):
+        raise ValueError(f'{where}: {_ready.explain_nothing_to_train(engine.model)}')
     with located(where):
-        return build_optimizer(
-            engine.stages[stage]['optimizer'],
-            params=[p for p in engine.model.parameters() if p.requires_grad],
-            where=where,
-        )
+        return build_optimizer(cfg, params=params, where=where)
 
 
 def close_stage(engine: Engine) -> None:
@@ -66,6 +66,8 @@ def enter_mode(engine: Engine, mode: str, split: str | None = None) -> None:
     set_state = getattr(engine.data_loader.dataset, 'set_state', None)
     if callable(set_state):
         set_state(mode)
+    if mode != 'train' and _loader_parts.length(engine.data_loader) == 0:
+        engine._warn_once(f'data_loaders[{split or mode!r}] is empty: no batch in {mode} mode')
     if mode == 'test':
         for hook in metric_hooks(engine):
             hook.begin(engine)

@@ -43,9 +43,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f'{prog} WORK_DIR ... [-o FILE] [options]',
-        description='Draw what runs of nncore or nncore_compat, also unfinished ones, have written '
-        'to metrics.json: losses, metrics and learning rates, with stages, best epochs and '
-        'resumes marked. Nothing in a work dir is changed.',
+        description='Draw what runs of nncore or nncore_compat, also unfinished ones,\n'
+        'have written to metrics.json: losses, metrics and learning rates, with stages,\n'
+        'best epochs and resumes marked. Nothing in a work dir is changed.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -173,8 +173,8 @@ def _usable_loaders(data_loaders: Any, seed: int | None, found: list[Problem]) -
         refused.append(loader)
         with noting(found):
             built = _loaders.build(split, loader, seed)
-            with located(f'data_loaders[{split!r}]'):
-                len(built)
+            if split == 'train':
+                _loaders.train_length({split: built})
             usable[split] = built
             refused.pop()
     return usable

@@ -69,7 +69,9 @@ def check_figure(file: str | os.PathLike[str], where: str) -> None:
     if not os.path.isdir(os.path.dirname(path)):
         raise ValueError(f'{where}: there is no folder {os.path.dirname(path)}')
     if find_spec('matplotlib') is None:
-        raise ValueError(f'{where} draws with matplotlib, which is missing: pip install matplotlib')
+        raise ValueError(
+            f"{where} draws with matplotlib, which is missing: pip install 'nncore-compat[plot]'"
+        )
 
 
 def at_prompt() -> bool:

@@ -1,12 +1,18 @@
 """The progress bar that validation, testing and Precise-BN show on standard output."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Iterator, Sized
 from shutil import get_terminal_size
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ._console import show
 from ._timer import Timer
 from .comm import is_main_process
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _duration(seconds: int) -> str:
@@ -61,6 +67,15 @@ class ProgressBar:
             speed = f'{self._completed / elapsed:.1f}'
             self._show(self._line(_duration(math.ceil(elapsed)), _duration(remaining), speed))
 
+    def close(self) -> None:
+        """End the task; nothing is left to be done."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def _line(self, elapsed: str, remaining: str, speed: str) -> str:
         if self._num_tasks is None:
             return f'\rCompleted: {self._completed}, elapsed: {elapsed}, {speed} tasks/s'
@@ -78,5 +93,5 @@ class ProgressBar:
 
     def _show(self, line: str) -> None:
         # A shorter line is padded, so that nothing of a longer one stays on the screen.
-        print(line.ljust(self._last_length), end='')
+        show(line.ljust(self._last_length))
         self._last_length = len(line)

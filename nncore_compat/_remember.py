@@ -96,6 +96,17 @@ def when_known(buffer: Any, tensors: Sequence[Tensor], action: Callable[[list[An
     )
 
 
+def newest(buffer: Any, key: str) -> Any:
+    """Return the last value of a key as it is now, None if there is none that can be seen.
+
+    Args:
+        buffer: The buffer; in one of the script's own making nothing is.
+        key: The key.
+    """
+    values = buffer._data.get(key) if isinstance(buffer, Buffer) else None
+    return values[-1] if values else None
+
+
 def finish(buffer: Any) -> None:
     """Do what waits for numbers.
 

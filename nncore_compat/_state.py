@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import _stages
+from . import _batches, _loaders, _stages
 from ._plain import described
 from .buffer import Buffer
 from .comm import is_main_process
@@ -35,6 +35,12 @@ class State:
     _factor_missed = False
     # Whether the run was ended before its time.
     _stopped = False
+    # What ends the launch before its time, and the hook that it came out of: the error, the hook,
+    # where that was.
+    _failure: BaseException | None = None
+    _failed_in: tuple[Exception, Any, str] | None = None
+    # Hooks that have had before_launch and not yet after_launch.
+    _told: tuple[Any, ...] = ()
     # Where in its epoch the run is, as `_snapshot.collect` tells it: the epoch, the iterations that
     # were done before it, the moment, and in after_train_epoch the hook that had the last turn.
     _running_epoch = 0
@@ -119,10 +125,24 @@ class State:
         self.buffer.clear()
         self._max_stages = len(self.stages)
         self._max_epochs = sum(stage['epochs'] for stage in self.stages)
-        self._max_iters = len(self.data_loaders.get('train', ())) * self._max_epochs
+        self._max_iters = _loaders.train_length(self.data_loaders) * self._max_epochs
         self._stage = self._epoch = self._iter = 0
         self._at_rest = []
         self._start_iter = self._epochs_left = 0
+
+    @property
+    def failure(self) -> BaseException | None:
+        """In ``after_launch``, what has ended the launch before its time; None if nothing has.
+
+        Examples:
+            >>> from nncore_compat import Hook
+            >>> class Note(Hook):
+            ...     def after_launch(self, engine):
+            ...         print('ended by', repr(engine.failure))
+            >>> Engine(model, loaders, stages=stages, hooks=[Note()]).launch()
+            ended by None
+        """
+        return self._failure
 
     @property
     def mode(self) -> str | None:
@@ -275,12 +295,19 @@ class State:
         return self._iter - self._length(self.data_loaders['train']) * self._epoch
 
     def _length(self, loader: Any) -> int:
-        """Return the length of a loader; in an event of an iteration it is asked for once."""
+        """Return the length of a loader; in an event of an iteration it is asked for once.
+
+        One that has none has the number of batches that it gave last.
+        """
         if self._lengths is None:
-            return len(loader)
+            return _batches.length(loader)
         length = self._lengths.get(id(loader))
         if length is None:
-            length = self._lengths[id(loader)] = len(loader)
+            try:
+                length = len(loader)
+            except (TypeError, NotImplementedError):
+                length = _batches.length(loader)
+            self._lengths[id(loader)] = length
         return length
 
 

@@ -44,9 +44,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f'{prog} WORK_DIR ... [options]',
-        description='Tell what runs of nncore or nncore_compat, also unfinished ones, have done: '
-        'how far they are, their best values and in which checkpoint these are, how long they '
-        'took. Nothing in a work dir is changed.',
+        description='Tell what runs of nncore or nncore_compat, also unfinished ones,\n'
+        'have done: how far they are, their best values and in which checkpoint these are,\n'
+        'how long they took. Nothing in a work dir is changed.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -366,4 +366,10 @@ def main_only(func: Callable[P, T]) -> Callable[P, T | None]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T | None:
         return func(*args, **kwargs) if is_main_process() else None
 
+    vars(wrapper)['_main_only'] = True
     return wrapper
+
+
+def is_main_only(func: Callable[..., Any]) -> bool:
+    """Tell whether a function is decorated with `main_only`."""
+    return getattr(func, '_main_only', False)

@@ -1,16 +1,19 @@
 """The shapes of the configs that Engine takes, for editors and type checkers.
 
-Nothing needs them at run time, and plain dicts are as good. Where a variable says that it holds
-them, an editor completes and explains their keys, and a type checker finds misspelt ones::
+Plain dicts are as good, and at run time there is nothing else: ``Stage(epochs=4, ...)`` is a dict.
+Made so, or written in braces where a variable is said to hold them, their keys are completed and
+explained by an editor, and a type checker finds those that are misspelt::
 
-    from __future__ import annotations
+    from nncore_compat.configs import Stage, Warmup
 
-    from typing import TYPE_CHECKING
-
-    if TYPE_CHECKING:
-        from nncore_compat.configs import Stage
-
-    STAGES: list[Stage] = [dict(epochs=4, optimizer=dict(type='Adam', lr=1e-3))]
+    STAGES: list[Stage] = [
+        Stage(
+            epochs=4,
+            optimizer=dict(type='Adam', lr=1e-3),
+            warmup=Warmup(type='iter', policy='linear', steps=50),
+        ),
+        {'epochs': 6, 'optimizer': dict(type='SGD', lr=1e-2)},
+    ]
 
 A stage with keys of your own, for hooks of your own, is a subclass of :class:`Stage` that has them.
 """

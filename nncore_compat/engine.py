@@ -22,31 +22,35 @@ from . import (
     _amp,
     _auto_resume,
     _evaluation,
+    _failure,
     _hook_list,
+    _loader_parts,
     _loaders,
     _nncore,
     _phases,
     _preflight,
     _preview,
+    _ready,
     _report,
     _resume,
     _stages,
+    _work_dir,
     quirks,
 )
 from ._batches import batches
 from ._dispatch import Dispatch
+from ._display import begin_task
 from ._errors import located
 from ._imports import uncollected
 from ._logging import file_handler, get_logger, go_on_in, reopen
 from ._parameters import first
-from ._progress import ProgressBar
 from ._random import unnoticed
 from ._state import State
 from ._state_dict import uncompiled
 from .buffer import Buffer
 from .builder import build_model
-from .comm import get_world_size, is_distributed, is_main_process
-from .hooks import ClosureHook, Hook, OptimizerHook
+from .comm import broadcast, get_world_size, is_distributed, is_main_process
+from .hooks import CheckpointHook, ClosureHook, EventWriterHook, Hook, OptimizerHook
 from .hooks.base import meets_hook_defaults
 from .utils import load_checkpoint
 
@@ -137,8 +141,6 @@ class Engine(State):
         (3, 9)
     """
 
-    work_dir: str
-    """Where logs and checkpoints go."""
     model: Any
     """The model, wrapped if it was given so."""
     stages: Sequence[dict[str, Any]]
@@ -191,8 +193,8 @@ class Engine(State):
         trainer: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        time_str = time.strftime('%Y%m%d%H%M%S', time.localtime())
-        self.work_dir = work_dir or os.path.join('work_dirs', time_str)
+        self._time = time.strftime('%Y%m%d%H%M%S', time.localtime())
+        self.work_dir = work_dir or os.path.join('work_dirs', self._time)
         self._named_work_dir = bool(work_dir)
         if _preview.asked() == _preview.PLAN:
             model, data_loaders, stages, hooks, buffer_size, amp, trainer = _preflight.usable(
@@ -226,10 +228,10 @@ class Engine(State):
         self.buffer = Buffer(max_size=buffer_size)
         self.reset_states()
 
-        self._log_file = os.path.join(str(self.work_dir), time_str + '.log')
+        self._log_file = os.path.join(self._place.absolute, self._time + '.log')
         # A script that evaluates sets up its logger without a file, and gives no work_dir, to
         # leave nothing behind.
-        log_file = None if _preview.asked() else self._log_file
+        log_file = None if _preview.asked() else self._begin_log
         self.logger = get_logger(logger, log_file=log_file, late=work_dir is not None)
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
@@ -243,6 +245,21 @@ class Engine(State):
         self.meta = meta
         self.debug = debug
         self._kwargs = {}
+
+    @property
+    def work_dir(self) -> str:
+        """Where logs and checkpoints go; if the script has changed folder since, from the root.
+
+        Examples:
+            >>> Engine(model, loaders, stages=stages, work_dir='runs/first').work_dir
+            'runs/first'
+        """
+        return self._place.path
+
+    @work_dir.setter
+    def work_dir(self, path: str) -> None:
+        self._place = _work_dir.Place(path)
+        self._named_work_dir, self._has_work_dir = True, False
 
     @property
     def trainer(self) -> Trainer:
@@ -472,10 +489,10 @@ class Engine(State):
         """
         _phases.enter_mode(self, 'val')
         self._call_hook('before_val_epoch')
-        bar = ProgressBar(self.data_loader)
-        for data in batches(self.data_loader):
-            self.val_iter(data)
-            bar.update()
+        with begin_task('Validating', _loader_parts.length(self.data_loader)) as task:
+            for data in batches(self.data_loader):
+                self.val_iter(data)
+                task.update()
         self._call_hook('after_val_epoch')
 
     def test_epoch(self, split: str = 'test') -> None:
@@ -493,10 +510,10 @@ class Engine(State):
         if self._run.testing_through_lightning:
             self._run.test()
             return
-        bar = ProgressBar(self.data_loader)
-        for data in batches(self.data_loader):
-            self.test_iter(data)
-            bar.update()
+        with begin_task('Testing', _loader_parts.length(self.data_loader)) as task:
+            for data in batches(self.data_loader):
+                self.test_iter(data)
+                task.update()
 
     def evaluate(self) -> dict[str, Any]:
         """Let the dataset evaluate the outputs that validation or testing has collected.
@@ -603,6 +620,10 @@ class Engine(State):
         if self._run.used:
             self._run = self._new_run()
         self._run.used = True
+        _ready.check(self)
+        if not eval:
+            self._agree_on_work_dir()
+        self._run.put_files_in(self._place.absolute)
         if self._run.starts_later:
             return self._run.launch_elsewhere(eval)
         return self._launch(eval)
@@ -628,7 +649,7 @@ class Engine(State):
         self._run.used = True
         self._run.arrive()
         self._run.split_data()
-        self._max_iters = len(self.data_loaders.get('train', ())) * self._max_epochs
+        self._max_iters = _loaders.train_length(self.data_loaders) * self._max_epochs
         reopen(self.logger, self._log_file)
 
     def _launch(self, eval: bool | str) -> dict[str, Any] | None:
@@ -645,12 +666,17 @@ class Engine(State):
             bare = isinstance(eval, bool) and not _nncore.new_returns()
             return output['test'] if bare else output
 
+        self._failure, self._failed_in, self._told = None, None, ()
         self._prepare_training()
-        if self._stage < self._max_stages or self._resuming is not None:
-            self._run.fit()
-        else:  # Everything is done: Lightning would not even start.
-            self._call_hook('before_launch')
-            self._call_hook('after_launch')
+        try:
+            if self._stage < self._max_stages or self._resuming is not None:
+                self._run.fit()
+            else:  # Everything is done: Lightning would not even start.
+                self._call_hook('before_launch')
+                self._call_hook('after_launch')
+        except BaseException as error:
+            _failure.end(self, error)
+            raise
         return None
 
     def _prepare_training(self) -> None:
@@ -659,14 +685,14 @@ class Engine(State):
                 f'no loader for training: data_loaders has {list(self.data_loaders)}, '
                 "expected 'train' or a single loader"
             )
+        _loaders.refuse_empty(self.data_loaders)
         self._meet_hook_defaults()
         processes = f'{get_world_size()} processes' if is_distributed() else False
         self.logger.info(
             f'Distributed: {processes}, AMP: {self.get_amp_type()}, Debug: {self.debug}'
         )
         self.logger.info(
-            f'Launch engine, host: {getpass.getuser()}@{socket.gethostname()}, '
-            f'work_dir: {self.work_dir}'
+            f'Launch engine, host: {_user()}@{socket.gethostname()}, work_dir: {self.work_dir}'
         )
         _auto_resume.begin(self)
 
@@ -689,7 +715,7 @@ class Engine(State):
         self,
         eval: bool | str = False,
         *,
-        resume: dict | str | os.PathLike[str] | None = None,
+        resume: dict[str, Any] | str | os.PathLike[str] | None = None,
     ) -> Plan:
         """Return what a launch would do, checked as far as it can be; printed, a page of text.
 
@@ -700,6 +726,16 @@ class Engine(State):
         Args:
             eval: As for ``launch``.
             resume: As for ``launch``. ``--resume`` of the command line goes over it.
+
+        Returns:
+            The plan, whose ``str`` is what ``--dry-run`` prints. ``plan.stages``, ``plan.rates``,
+            ``plan.problems``, ... hold what is in it, ``plan.ok`` says whether training would
+            begin without an error, and ``plan.plot('lr.png')`` draws the learning rates.
+
+        Examples:
+            >>> plan = engine.plan()
+            >>> plan.ok, plan.iterations > 0
+            (True, True)
         """
         from ._plan.plan import plan
 
@@ -760,12 +796,43 @@ class Engine(State):
         else:
             _amp.step(self.optimizer, scaler, look)
 
+    def _begin_log(self) -> str:
+        self._make_work_dir()
+        self._log_file = _work_dir.new_log(self._place.absolute, self._time)
+        return self._log_file
+
+    def _make_work_dir(self) -> None:
+        """Have a folder of its own, where the script gives none."""
+        if not (self._named_work_dir or self._has_work_dir):
+            self._place = _work_dir.Place(_work_dir.claim(self.work_dir))
+            self._has_work_dir = True
+
+    def _agree_on_work_dir(self) -> None:
+        """Have all processes take the folder that the first has made."""
+        found: Any = None
+        if is_main_process():
+            try:
+                if any(isinstance(one, _FILE_HOOKS) for one in self.hooks.values()):
+                    self._make_work_dir()
+                # A folder that the script gives to the first process is known to it alone, as in
+                # nncore, unless all of them write to it.
+                if not self._named_work_dir or self._run.shards:
+                    found = self.work_dir
+            except OSError as error:
+                found = error
+        found = broadcast(found)
+        if isinstance(found, OSError):
+            raise found
+        if found is not None and not self._named_work_dir:
+            self._place = _work_dir.Place(found)
+
     def _own_log(self) -> str | None:
         """Return the log file, where it is the engine that writes to it."""
         found = is_main_process() and file_handler(self.logger, self._log_file)
         return self._log_file if found else None
 
     def _go_on_in_log(self, earlier: str) -> None:
+        earlier = os.path.abspath(earlier)
         go_on_in(self.logger, self._log_file, earlier)
         self._log_file = earlier
 
@@ -793,7 +860,17 @@ class Engine(State):
             )
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        # A container may run under a number that has no name.
+        return str(getattr(os, 'getuid', lambda: 'unknown')())
+
+
 _DO_NOTHING = contextlib.nullcontext()
+# Those that put files into the work_dir.
+_FILE_HOOKS = (CheckpointHook, EventWriterHook)
 # Kept here, because a script may patch the class itself.
 _ORIGINALS = {
     name: getattr(Engine, name) for name in ('train_iter', 'val_iter', 'val_epoch', 'evaluate')

@@ -37,6 +37,9 @@ QUIRKS = {
         'hooks and whatever random numbers come next, without the validation that was due'
     ),
     'single-loader': 'Engine(model, loader) iterates a bare loader once before training',
+    'silent-failure': (
+        'when an error ends a run, its log does not say so, and hooks do not get after_launch'
+    ),
 }
 
 _active: frozenset[str] | None = None

@@ -1,5 +1,7 @@
 """Bad input is named, with its place, before training starts."""
 
+import getpass
+import json
 import logging
 import os
 
@@ -7,6 +9,8 @@ import pytest
 import torch
 from tiny import Net, Points, engine, stage
 from torch.utils.data import DataLoader
+
+from nncore_compat._ready import check_devices
 
 SCHEDULE = {'type': 'epoch', 'policy': 'cosine'}
 WARMUP = {'type': 'iter', 'policy': 'linear', 'steps': 3, 'ratio': 0.1}
@@ -333,3 +337,125 @@ def test_a_split_that_looks_misspelt_is_reported(tmp_path, caplog):
     assert [t for t in texts if 'split' in t] == [
         "data_loaders has a split of its own, 'valid': did you mean 'val'?"
     ]
+
+
+def test_an_empty_loader_for_training(tmp_path):
+    for loader, text in (
+        (DataLoader(Points(0), 4), 'Points has 0 samples'),
+        (DataLoader(Points(3), 4, drop_last=True), 'drop_last=True drops its 3 samples'),
+    ):
+        one = engine(tmp_path, data_loaders={'train': loader})
+        with pytest.raises(ValueError, match=rf"data_loaders\['train'\] is empty: {text}"):
+            one.launch()
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """The points in their order, without a length."""
+
+    def __init__(self, size):
+        self.points = Points(size)
+        self.evaluate = self.points.evaluate
+
+    def __iter__(self):
+        return (self.points[index] for index in range(len(self.points)))
+
+
+def test_a_loader_for_training_without_a_length(tmp_path):
+    with pytest.raises(TypeError, match=r"data_loaders\['train'\] has no length: Stream has no"):
+        engine(tmp_path / 'w', data_loaders={'train': DataLoader(Stream(8), 4)})
+    assert not os.path.exists(tmp_path / 'w')
+
+
+@pytest.mark.parametrize('loop', ['auto', 'stock'])
+def test_a_loader_for_validation_without_a_length(tmp_path, loop, monkeypatch):
+    """The same results as of one that has a length, and in tests as well."""
+    monkeypatch.setenv('NNCORE_COMPAT_LOOP', loop)
+    found = []
+    for data in (Points(10), Stream(10)):
+        folder = tmp_path / type(data).__name__
+        one = engine(
+            folder,
+            data_loaders={'train': DataLoader(Points(10), 4), 'val': DataLoader(data, 4)},
+            stages=stage(epochs=2, validation={'interval': 1}),
+            hooks=[{'type': 'EvalHook', 'high_keys': ['acc']}],
+        )
+        one.launch()
+        rows = [json.loads(line) for line in (folder / 'metrics.json').read_text().splitlines()]
+        rows = [{k: v for k, v in row.items() if 'time' not in k} for row in rows]
+        (log,) = folder.glob('*.log')
+        lines = [line for line in log.read_text().splitlines() if '(val)' in line]
+        found.append([rows, [line.partition('Epoch')[2] for line in lines], one.launch(eval='val')])
+    assert found[0] == found[1]
+    assert '[3] loss' in found[0][1][0]
+
+
+def test_a_validation_without_batches(tmp_path, caplog):
+    """It is said, and training goes on; there is nothing that could be the best."""
+    loaders = {'train': DataLoader(Points(4), 4), 'val': DataLoader(Points(0), 4)}
+    one = engine(
+        tmp_path,
+        data_loaders=loaders,
+        stages=stage(epochs=2, validation={'interval': 1}),
+        hooks=[
+            {'type': 'EvalHook', 'high_keys': ['acc']},
+            {'type': 'CheckpointHook', 'save_best': 'acc'},
+        ],
+        logger=logging.getLogger('nothing'),
+    )
+    one.launch()
+    texts = [record.getMessage() for record in caplog.records if record.levelname == 'WARNING']
+    assert texts.count("data_loaders['val'] is empty: no batch in val mode") == 1
+    assert texts.count('Nothing to evaluate: there was no batch in val mode') == 2
+    assert one.epoch == 2 and not (tmp_path / 'best_acc.pth').exists()
+    assert one.launch(eval='val') == {'val': {}}
+
+
+def test_a_model_without_values(tmp_path):
+    with torch.device('meta'):
+        whole = Net()
+    part = Net()
+    part.extra = torch.nn.Linear(2, 2, device='meta')
+    for model, names in (
+        (whole, 'fc.weight, fc.bias are'),
+        (part, 'extra.weight, extra.bias are'),
+    ):
+        one = engine(tmp_path, model)
+        for kwargs in ({}, {'eval': True}):
+            with pytest.raises(ValueError, match=rf"Net: {names} on the device 'meta'.*to_empty"):
+                one.launch(**kwargs)
+    whole.to_empty(device='cpu')
+    torch.nn.init.zeros_(whole.fc.weight), torch.nn.init.zeros_(whole.fc.bias)
+    engine(tmp_path, whole).launch()
+
+
+def test_a_model_on_several_devices():
+    cpu, one, other = (torch.device(name) for name in ('cpu', 'cuda:0', 'cuda:1'))
+    check_devices([('a', cpu), ('b', one), ('c', one)], 'Net')
+    with pytest.raises(ValueError, match=r'Net are on several devices \(2 on cuda:0, 1 on cuda:1'):
+        check_devices([('a', one), ('b', other), ('c', one)], 'Net')
+
+
+def test_nothing_to_train(tmp_path, caplog):
+    class Fixed(torch.nn.Module):
+        def forward(self, data, mode):
+            return {'loss': data['x'].sum(), '_avg_factor': 1}
+
+    with pytest.raises(ValueError, match=r'stages\[0\]\.optimizer: .* Fixed has no parameters'):
+        engine(tmp_path, Fixed()).launch()
+    frozen = Net()
+    frozen.requires_grad_(False)
+    with pytest.raises(ValueError, match=r'stages\[0\]\.optimizer: all 2 parameters .* frozen'):
+        engine(tmp_path, frozen).launch()
+    logger = logging.getLogger('trained')
+    for params, text in (([], 'no parameters'), (Net().parameters(), 'none that are its')):
+        optimizer = torch.optim.SGD([{'params': list(params)}], lr=0.1)
+        engine(tmp_path, stages=stage(optimizer=optimizer), logger=logger).launch()
+        assert f'stages[0].optimizer has {text}: the model Net is not' in caplog.text
+
+
+def test_a_user_without_a_name(tmp_path, monkeypatch, caplog):
+    """As in a container that runs under any number."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(getpass, 'getuser', lambda: {}[os.getuid()])
+    engine(tmp_path, logger=logging.getLogger('nobody')).launch()
+    assert f'host: {os.getuid()}@' in caplog.text

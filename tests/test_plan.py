@@ -577,7 +577,7 @@ def test_figures_that_cannot_be(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='there is no folder'):
         plan.plot('nowhere/lr.png')
     monkeypatch.setattr(_preview, 'find_spec', lambda name: None)
-    with pytest.raises(ValueError, match='pip install matplotlib'):
+    with pytest.raises(ValueError, match=r"pip install 'nncore-compat\[plot\]'"):
         plan.plot('lr.png')
 
 

@@ -27,6 +27,7 @@ def test_names(tmp_path):
     ]
     for holder, name in (
         (one.trainer, '_signal_connector'),
+        (one.trainer, '_default_root_dir'),
         (loop, 'max_batches'),
         (loop, '_combined_loader'),
         (loop, '_data_fetcher'),

@@ -22,6 +22,7 @@ QUIRKS = {
     'eval-interval': 'eval_interval',
     'inexact-resume': 'inexact_resume',
     'single-loader': 'single_loader',
+    'silent-failure': 'silent_failure',
 }
 
 

@@ -347,6 +347,7 @@ def test_unfinished_runs(tmp_path, capsys):
     records = [train(1, 5, loss=2.0), train(1, 10, loss=1.0), train(2, 5, loss=0.5)]
     head = ['[2026-01-01 00:00:00 INFO]: Launch engine, host: a@b, work_dir: x']
     head += ['[2026-01-01 00:00:00 INFO]: Stage: 1, epochs: 4, optimizer: SGD(lr: 0.1)']
+    head += ['[2026-01-01 00:01:00 INFO]: Epoch [2][4/10] lr: 0.1, loss: 0.5']
     head += ['[2026-01-01 00:01:40 INFO]: Epoch [2][5/10] lr: 0.1, eta: 1 day, 0:00:00, loss: 0.5']
     folder = written(tmp_path / 'run', records, head)
     with open(folder / 'metrics.json', 'a') as file:
@@ -388,7 +389,7 @@ def test_odd_records(tmp_path, capsys):
         # Of a hook that validates within an iteration, the third.
         {'mode': 'val', 'epoch': 0, 'iter': 2, 'mid': 0.5},
         {'mode': 'val', 'epoch': 1, 'iter': 0, 'loss': math.nan, 'm': True},
-        {'mode': 'test', 'epoch': 1, 'iter': 0, 'loss': 2.0},
+        {'mode': 'test', 'epoch': 1, 'iter': 0, 'loss': 2.0, 'word': 'x'},
     ]
     folder = written(tmp_path / 'run', records)
     found = curves(folder, keys=['loss', 'lr', 'now*', 'mid'])
@@ -398,6 +399,7 @@ def test_odd_records(tmp_path, capsys):
     assert list(found['train', 'now and then', False].iters) == [2]
     assert list(found['val', 'mid', False].iters) == [3]
     (one,) = told(capsys, folder)
+    assert one['records']['read'] == 6 and one['records']['put_aside'] == 0
     assert one['by_epoch'][0]['val']['loss'] == 'nan' and one['by_epoch'][0]['test']['loss'] == 2
     assert [(e['key'], e['mode'], e['value']) for e in one['best']] == [('loss', 'test', 2.0)]
 
@@ -421,6 +423,9 @@ def test_damaged_checkpoints(tmp_path, capsys):
         path = tmp_path / f'epoch_{old:d}.pth'
         torch.save(good, path, _use_new_zipfile_serialization=not old)
         assert saved.contents(str(path))['meta'] == good['meta']
+        turned = dict(reversed(good.items()))
+        torch.save(turned, tmp_path / 'turned', _use_new_zipfile_serialization=not old)
+        assert saved.contents(str(tmp_path / 'turned'), True)['meta'] == good['meta']
         whole = path.read_bytes()
         for size in range(0, len(whole), 97):
             path.write_bytes(whole[:size])
@@ -467,6 +472,34 @@ def test_no_run(command, tmp_path, capsys):
         with pytest.raises(SystemExit) as end:
             command.main([str(tmp_path / path)])
         assert end.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_which_checkpoint_has_the_best(tmp_path, capsys):
+    """The one of its moment, and none that a metric of the same epoch is not of."""
+    values = [(1, 0.1), (2, 0.3), (3, 0.2)]
+    records = []
+    for epoch, acc in values:
+        records += [train(epoch, 10), {'mode': 'val', 'epoch': epoch, 'iter': 0, 'acc': acc}]
+    folder = written(tmp_path / 'run', records)
+
+    def file():
+        return told(capsys, folder)[0]['best'][0]['checkpoint']
+
+    for name, epoch, iteration, expected in (
+        ('iter_25', 2, 25, None),
+        ('iter_20', 2, 20, 'iter_20.pth'),
+        ('epoch_2', 2, 20, 'epoch_2.pth'),
+        ('best_acc', 2, 20, 'best_acc.pth'),
+    ):
+        meta = {'epoch': epoch, 'iter': iteration, 'stages': [{'epochs': 3, 'optimizer': 'SGD'}]}
+        torch.save({'meta': meta, 'state_dict': {}}, folder / f'{name}.pth')
+        assert file() == expected
+    written(tmp_path / 'worse', records[:2])
+    rows = text(capsys, tmp_path / 'worse', folder, '--sort', 'acc').splitlines()
+    assert [row.split()[0] for row in rows[1:3]] == ['run', 'worse']
+    with pytest.raises(SystemExit):
+        _summary.main([str(folder), '--sort', 'x'])
+    assert "no run has a best 'x'. There are: acc" in capsys.readouterr().err
 
 
 def test_long_runs_are_cut_short(tmp_path, capsys):
@@ -548,6 +581,11 @@ def test_several_logs(tmp_path):
     assert [launch.resumed for launch in run.launches] == [None, (1, 10)]
     assert [launch.begun.day for launch in run.launches] == [1, 2]
     assert run.resumes == [(10, 1.0)] and run.planned == 2
+    # A later start from before it, or from the beginning, undoes a resume.
+    for resumed, expected in ((None, []), ((0, 5), [(5, 0.5)]), ((1, 15), [(10, 1.0), (15, 1.5)])):
+        again = Run(*places([str(tmp_path)]))
+        again.launches.append(log.Launch(resumed=resumed))
+        assert again.resumes == expected
     assert state.times(run).total == 86401 and state.state(run)[0] == 'finished'
     assert [list(run.records.series('train', key)[1]) for key in ('loss', 'lr[a]')] == [
         [0.5, 0.5],

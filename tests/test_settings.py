@@ -22,7 +22,7 @@ from tiny import Net, engine, stage
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, SequentialSampler
 
 from nncore_compat import Hook, _options
-from nncore_compat.__main__ import _parser
+from nncore_compat.__main__ import options_parser
 from nncore_compat._lightning import processes, settings
 from nncore_compat.hooks.base import HOOK_NAMES
 
@@ -232,7 +232,7 @@ def test_a_strategy_that_binds_the_optimizer_has_a_fit_for_each_stage(tmp_path, 
 
 
 def parse(*argv):
-    parser, _ = _parser()
+    parser, _ = options_parser('nncore-compat')
     return _options.parse(parser.parse_args(argv))
 
 

@@ -9,9 +9,11 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar, Timer
 
 from ..hooks import Hook
+from . import progress
 from .averages import Averages
 from .callback import FirstSegment
 from .held import EngineReference
+from .loggers import prepare
 from .module import StagesModule
 from .requirements import (
     give_logger,
@@ -63,11 +65,12 @@ class Arrangement:
         self._running = False
 
     def check(self, callback: Any) -> None:
-        """Refuse a callback that needs what the user has switched off.
+        """Refuse a callback that needs what the user has switched off, or a writer's logger.
 
         Raises:
-            ValueError: It does.
+            KeyError, TypeError, ValueError: It does, or there is no such logger.
         """
+        prepare(callback)
         if isinstance(callback, Callback):
             refuse_switched_off(callback, self.settings)
 
@@ -111,6 +114,7 @@ class Arrangement:
         for callback in before:
             if not _among(callback, self._joined):
                 callback.teardown(self.trainer, self.module, stage='fit')
+        progress.follow(self.engine._run)
 
     def _welcome(self, callback: Callback) -> None:
         callback.log = self.module.log  # type: ignore[attr-defined]

@@ -96,6 +96,8 @@ class FirstSegment(Segment):
         self.module.enter('train')
         engine._running_epoch, engine._epoch_start = engine.epoch, engine.iter
         engine._moment, engine._closing = 'iter', None
+        if engine._run.display is not None:
+            engine._run.display.step()
 
     @passes_stop_iteration
     def on_train_batch_start(  # type: ignore[override]
@@ -141,7 +143,8 @@ class FirstSegment(Segment):
         if not self.engine._overrides('val_epoch'):
             for batch in module.views['val'].rest():
                 self.engine.val_iter(unwrap(batch))
-                module.bar.update()  # type: ignore[union-attr]
+                module.task.update()  # type: ignore[union-attr]
+            module.end_task()
         super().on_validation_epoch_end(trainer, module)
 
     @passes_stop_iteration

@@ -10,7 +10,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ..builder import build_hook
-from ..hooks import EvalHook, Hook, LrUpdaterHook, MetricHook, OptimizerHook, PreciseBNHook
+from ..hooks import (
+    EvalHook,
+    EventWriterHook,
+    Hook,
+    LrUpdaterHook,
+    MetricHook,
+    OptimizerHook,
+    PreciseBNHook,
+)
+from .loggers import prepare
 from .module import StagesModule
 from .view import View
 
@@ -75,6 +84,7 @@ def as_callback(hook: Hook | dict[str, Any] | str, **kwargs: Any) -> Callback:
             f'{hook.name}(run_test=True) cannot work in a Trainer of Lightning, which runs no test '
             'within a fit: have the steps of the validation return _out, and leave run_test out'
         )
+    prepare(hook)
     return HookCallback(hook)
 
 
@@ -129,6 +139,9 @@ class HookCallback(Callback):
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
+        if self.view is not None and isinstance(self.hook, EventWriterHook):
+            self.view._failure = exception
+            self.hook.after_launch(self.view)
         self._leave(module)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:

@@ -10,8 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.trainer.states import TrainerFn
 
-from .. import _evaluation, _phases, _remember
-from . import checkpoint_io, settings, sharded, strategy
+from .. import _evaluation, _failure, _phases, _remember
+from . import checkpoint_io, progress, settings, sharded, strategy
 from .arrangement import Arrangement
 from .precision import take_over
 from .private import UninterruptedTrainer
@@ -67,6 +67,7 @@ class Guest(Callback):
         sharded.adopt(trainer.strategy)
         run.used = True
         run.trainer = trainer  # type: ignore[assignment]
+        self._set(run, 'is_guest', True)
         run.module.begin()
         self._set(run, 'binding', strategy.binds_optimizer(trainer.strategy))
         self._agree_on_precision()
@@ -82,6 +83,7 @@ class Guest(Callback):
             split = 'val' if trainer.validating else 'test'
             _evaluation.announce(engine, split)
             _phases.enter_mode(engine, 'test', split)
+            progress.follow(run)
             return
         for one in others:
             refuse_unsupported(one, {})
@@ -100,11 +102,13 @@ class Guest(Callback):
         told = {'logger': trainer.loggers}
         self._set(run, 'arrangement', Arrangement(engine, trainer, run.module, told, self))
         run.arrangement.begin()
+        engine._failure, engine._failed_in, engine._told = None, None, ()
         # As for callbacks of the engine's list: those that monitor look at the ends of epochs.
         run.module.put_off_validation(trainer, not validates(engine))
         self._set(run, 'fitting', True)
         if run.binding:
             _phases.give_optimizer(engine)
+        progress.follow(run)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.train_dataloader is not self.run.module.views['train']:
@@ -116,6 +120,8 @@ class Guest(Callback):
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
+        if self.run.fitting:
+            _failure.end(self.run.engine, getattr(exception, 'original', exception))
         self._leave()
 
     def _load(self, path: str, **kwargs: Any) -> dict[str, Any]:
@@ -149,6 +155,7 @@ class Guest(Callback):
         take_over(run.engine, run.module, plugin)
 
     def _leave(self) -> None:
+        progress.leave(self.run)
         self.run.end()
         self.run.arrangement.end()
         if self.run.fitting:

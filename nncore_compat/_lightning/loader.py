@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 
+from .. import _loader_parts as parts
 from .._batches import batches
 from .._clock import Clock
 from .._fetching import fetcher
+
+# What a loader without a length has for one: it is read until it ends.
+ENDLESS = 2**31
 
 
 class _Nothing:
@@ -49,8 +54,15 @@ class LoaderView:
         self.empty = False
 
     def __len__(self) -> int:
-        # An empty epoch is run too, hooks and all, which Lightning would skip.
-        return max(1, len(self._loader()))
+        # An empty epoch is run too, hooks and all, which Lightning would skip. Without a length
+        # Lightning would fetch ahead.
+        length = parts.length(self._loader())
+        return ENDLESS if length is None else max(1, length)
+
+    @property
+    def limit(self) -> float:
+        """The number of batches, infinite if it is not known."""
+        return len(self) if len(self) < ENDLESS else math.inf
 
     def __iter__(self) -> Iterator[Any]:
         self._batches = self._iterate()

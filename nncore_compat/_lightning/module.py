@@ -14,7 +14,9 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .. import _evaluation, _phases
-from .._progress import ProgressBar
+from .. import _loader_parts as parts
+from .._display import Task, begin_task
+from .._failure import blame
 from .._signals import checkpoint_hook
 from .._state_dict import uncompiled
 from . import reentry
@@ -66,7 +68,7 @@ class StagesModule(LightningModule):
     def begin(self) -> None:
         """Look at the engine as it is now: scripts may change it until it is launched."""
         self.model = self.unwrapped_model()
-        self.bar: ProgressBar | None = None
+        self.task: Task | None = None
         self.grad_enabled = torch.is_grad_enabled()
         # Of the iteration and of the epoch that run.
         self.whole_iter = False
@@ -98,7 +100,7 @@ class StagesModule(LightningModule):
     def __deepcopy__(self, memo: dict[int, Any]) -> StagesModule:
         # Weight averaging copies the module for its weights: not the engine with its data.
         state = self.__getstate__()
-        state.update(engine_reference=None, kept=None, averages=None, bar=None, views={})
+        state.update(engine_reference=None, kept=None, averages=None, task=None, views={})
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(state, memo))
@@ -191,7 +193,10 @@ class StagesModule(LightningModule):
             engine._iter += 1
         if engine._at_rest:
             self.rest()
-        signum = engine._run.stop_requests.due(engine._iter)
+        run = engine._run
+        if run.display is not None:
+            run.display.step()
+        signum = run.stop_requests.due(engine._iter)
         if signum is not None:
             self.end_for(signum)
         if self.trainer.is_last_batch:
@@ -204,7 +209,13 @@ class StagesModule(LightningModule):
         self.resting = True
         try:
             for action in todo:
-                action(engine)
+                try:
+                    action(engine)
+                except Exception as error:
+                    hook = getattr(action, '__self__', None)
+                    if hook is not None:
+                        blame(engine, error, hook, action.__name__)
+                    raise
         finally:
             self.resting = False
 
@@ -296,8 +307,8 @@ class StagesModule(LightningModule):
             with self.recorded():
                 self.engine.val_epoch()
             return
-        resize_validation(self.trainer, len(self.views['val']))
-        self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
+        resize_validation(self.trainer, self.views['val'].limit)
+        self.task = begin_task('Validating', parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
@@ -316,7 +327,7 @@ class StagesModule(LightningModule):
     ) -> None:
         if self.evaluating:
             return
-        self.bar.update()  # type: ignore[union-attr]
+        self.task.update()  # type: ignore[union-attr]
         signum = self.engine._run.stop_requests.due_alone()
         if signum is not None and checkpoint_hook(self.engine).has_saved(self.engine):
             raise SystemExit(128 + signum)
@@ -329,7 +340,14 @@ class StagesModule(LightningModule):
             return
         for batch in self.views['val'].rest():
             self.test_step(batch, -1)
+        self.end_task()
         self._evaluate('val')
+
+    def end_task(self) -> None:
+        """Take note that all batches of a validation or test are done."""
+        if self.task is not None:
+            self.task.close()
+            self.task = None
 
     def recorded(self) -> contextlib.AbstractContextManager[None]:
         """Have the results of a validation recorded that hooks write into the buffer."""
@@ -349,19 +367,20 @@ class StagesModule(LightningModule):
     @callers_grad_mode
     @passes_stop_iteration
     def on_test_start(self) -> None:
-        self.bar = ProgressBar(num_tasks=len(self.engine.data_loader))
+        self.task = begin_task('Testing', parts.length(self.engine.data_loader))
 
     @callers_grad_mode
     @passes_stop_iteration
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.engine.test_iter(unwrap(batch))
-        self.bar.update()  # type: ignore[union-attr]
+        self.task.update()  # type: ignore[union-attr]
 
     @callers_grad_mode
     @passes_stop_iteration
     def on_test_epoch_end(self) -> None:
         for batch in self.views['test'].rest():
             self.test_step(batch, -1)
+        self.end_task()
         if self.evaluating:
             self._evaluate('test')
 

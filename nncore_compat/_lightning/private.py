@@ -104,7 +104,7 @@ def resize_training(trainer: Trainer, batches: int) -> None:
     loop._data_fetcher.length = batches
 
 
-def resize_validation(trainer: Trainer, batches: int) -> None:
+def resize_validation(trainer: Trainer, batches: float) -> None:
     """Tell the validation loop the length of the epoch that begins."""
     loop: Any = trainer.fit_loop.epoch_loop.val_loop
     # In place: the running iterator has the same list for its limits.
@@ -173,6 +173,11 @@ def logs_now(trainer: Trainer) -> bool:
     """Tell whether anyone is to see the values of the iteration that ends."""
     seen = bool(trainer.loggers) or trainer.progress_bar_callback is not None
     return seen and trainer._logger_connector.should_update_logs
+
+
+def put_files_in(trainer: Trainer, folder: str) -> None:
+    """Change where callbacks and loggers put their files."""
+    trainer._default_root_dir = folder  # type: ignore[attr-defined]
 
 
 def use_default_logger(trainer: Trainer) -> None:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _amp, _phases, _preview, _remember
+from .. import _amp, _display, _phases, _preview, _remember
 from .._clock import Clock
 from .._signals import StopRequests
 from . import (
     checkpoint_io,
     copies,
     lean,
+    loggers,
     private,
     processes,
+    progress,
     reentry,
     settings,
     sharded,
@@ -35,6 +37,8 @@ from .private import Interrupted, count_steps
 from .silence import silenced
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
     from ..engine import Engine
 
 
@@ -55,16 +59,25 @@ class Run:
     def __init__(self, engine: Engine, given: dict[str, Any] | None = None) -> None:
         self.engine = engine
         self.settings = settings.collect(given)
+        _display.check()
         self.stop_requests = StopRequests()
         self.fitting = False
         self.used = False
         self._calling = False
         self.testing_through_lightning = False
+        # What shows the progress, and whose bar that is; the live one, if it is that.
+        self.shown: _display.Plain | None = None
+        self.shown_by: Callback | None = None
+        self.display: _display.Live | None = None
+        # Whether the Trainer is one of the user's.
+        self.is_guest = False
         # OptimizerHook's, for the step that is being taken.
         self.look: Callable[[], None] = _nothing
         with silenced():
             self.module = StagesModule(engine)
-            self.trainer = trainer.build(self.settings, str(engine.work_dir), precision_of(engine))
+            self.trainer = trainer.build(
+                self.settings, engine._place.absolute, precision_of(engine)
+            )
         self.precision = self.trainer.precision_plugin
         if not isinstance(self.precision, EnginePrecision):
             take_over(engine, self.module, self.precision)
@@ -72,6 +85,13 @@ class Run:
         strategy.refuse_scalars(self.trainer.strategy, engine.model)
         sharded.adopt(self.trainer.strategy)
         self.binding = strategy.binds_optimizer(self.trainer.strategy)
+
+    def put_files_in(self, folder: str) -> None:
+        """Tell the Trainer where callbacks and loggers put their files."""
+        if folder != self.trainer.default_root_dir:
+            private.put_files_in(self.trainer, folder)
+            if self.settings.get('logger') is True:
+                private.use_default_logger(self.trainer)
 
     def join(self) -> None:
         """Have all processes of the run there, and the process group, unless they start later."""
@@ -101,6 +121,11 @@ class Run:
     def shards(self) -> bool:
         """Whether each process is to have a part of the model."""
         return self.several and strategy.shards(self.trainer.strategy)
+
+    @property
+    def gives_values(self) -> bool:
+        """Whether the strategy gives values to a model that has none."""
+        return settings.brings_precision(self.trainer.strategy) or self.shards
 
     @property
     def starts_later(self) -> bool:
@@ -135,6 +160,8 @@ class Run:
             self.stop_requests.begin(engine)
             with silenced():
                 self.arrangement.begin()
+                loggers.log_hyperparameters(engine, self.trainer.loggers)
+            progress.follow(self)
             while True:
                 if self.binding:
                     _phases.give_optimizer(engine)
@@ -148,6 +175,7 @@ class Run:
             checkpoint_io.finish(self.trainer.strategy)
         finally:
             self.fitting = False
+            progress.leave(self)
             # A device that has failed says so once more.
             with contextlib.suppress(RuntimeError):
                 _remember.finish(engine.buffer)
@@ -171,9 +199,11 @@ class Run:
         """Have test epochs run by the Trainer."""
         self.testing_through_lightning = True
         try:
+            progress.follow(self)
             yield
         finally:
             self.testing_through_lightning = False
+            progress.leave(self)
 
     def watch(self, clock: Clock) -> dict[str, dict[str, Any]]:
         """Have a clock time what the Trainer does, and checkpoints noted.

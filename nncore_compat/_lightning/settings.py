@@ -158,7 +158,6 @@ def defaults(work_dir: str) -> dict[str, Any]:
         'devices': 1,
         'default_root_dir': work_dir,
         'check_val_every_n_epoch': NEVER,
-        'logger': False,
         'enable_checkpointing': False,
         'enable_progress_bar': False,
         'enable_model_summary': False,

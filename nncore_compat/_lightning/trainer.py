@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from . import lean, private, processes, settings
+from . import lean, loggers, private, processes, settings
 from .precision import EnginePrecision
 from .silence import silenced
 from .strategy import ReplicatedStrategy
@@ -48,6 +48,7 @@ def build(
         'use_distributed_sampler': not aware,
         **given,
         **named,
+        'logger': loggers.of_trainer(given.get('logger', False), work_dir),
         'devices': place['devices'],
         'num_nodes': place['num_nodes'],
         'strategy': strategy,
@@ -69,5 +70,5 @@ def build(
 def start_processes() -> None:
     """Start the processes that the command line asks for, before the script begins."""
     with silenced():
-        trainer = build(settings.collect(None), '.')
+        trainer = build({**settings.collect(None), 'logger': False}, '.')
     processes.start(trainer, early=True)

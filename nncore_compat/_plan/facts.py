@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from .. import _loader_parts
 from ..hooks import OptimizerHook
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Loader:
 
     Args:
         split: Its key in ``data_loaders``.
-        batches: Its length: batches of this process in one epoch.
+        batches: Its length: batches of this process in one epoch, None if it does not know it.
         batch_size: Samples in a batch, None where the loader does not say.
         samples: Samples of the data set, over all processes; None where it does not say.
         workers: Number of worker processes, in each process.
@@ -31,7 +32,7 @@ class Loader:
     """
 
     split: str
-    batches: int
+    batches: int | None
     batch_size: int | None = None
     samples: int | None = None
     workers: int | None = None
@@ -84,7 +85,7 @@ def loaders(data_loaders: dict[str, Any]) -> list[Loader]:
             found.append(
                 Loader(
                     split,
-                    len(loader),
+                    _loader_parts.length(loader),
                     _batch_size(loader),
                     _length(getattr(loader, 'dataset', None)),
                     getattr(loader, 'num_workers', None),

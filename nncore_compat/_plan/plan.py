@@ -213,9 +213,9 @@ class _Planner:
         engine = self.engine
         start = self._start(made, resume)
         train = made.loaders.get('train')
-        length = train.batches if train else 0
+        length = (train.batches if train else None) or 0
         optimizers = [self._optimizer(stage) for stage in range(len(engine.stages))]
-        known = {split: one.batches for split, one in made.loaders.items()}
+        known = {split: one.batches or 0 for split, one in made.loaders.items()}
         walked = course(engine, {**known, 'train': length}, optimizers, start)
         made.rates, made.checkpoints = walked.rates, walked.saved
         made.stages = self._stages(start, length, optimizers, walked)

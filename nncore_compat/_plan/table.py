@@ -64,7 +64,7 @@ def table(plan: Plan, width: int) -> list[str]:
         width: Columns to keep to.
     """
     rates = plan.rates
-    length = plan.loaders['train'].batches
+    length = plan.loaders['train'].batches or 0
     groups = max(len(values) for values in rates.values)
     shown = max(1, min(groups, (width - 44) // 12))
     heads = ['lr'] if groups == 1 else [f'lr of {name}' for name in _names(rates, shown)]

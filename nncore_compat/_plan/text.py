@@ -85,10 +85,10 @@ def _data(plan: Plan) -> list[str]:
         heads[2:] = ['batch', 'batches', 'workers', 'batches in all']
     rows = [heads]
     for loader in plan.loaders.values():
-        cells = [_known(loader.samples), _known(loader.batch_size), f'{loader.batches:,}']
+        cells = [_known(loader.samples), _known(loader.batch_size), _known(loader.batches)]
         cells.append(_known(loader.workers))
         if several:
-            cells.append(f'{loader.batches * plan.processes:,}')
+            cells.append(_known(loader.batches and loader.batches * plan.processes))
         rows.append([_split(loader), *cells])
     lines = ['Data' + (', of each process' if several else '')]
     return lines + [f'  {line}' for line in _aligned(rows)]

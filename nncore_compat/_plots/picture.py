@@ -13,6 +13,7 @@ from .thin import thinned
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Okabe and Ito's, which can be told apart by the colour-blind; the yellow is left out as too light.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#8C6D31')
@@ -51,7 +52,12 @@ def picture(drawing: Drawing, x: str = 'iter', log: bool = False) -> Figure:
     # Names are text: neither formulas nor commands of TeX.
     with rc_context({**style, 'text.usetex': False, 'text.parse_math': False}):
         width = max(columns * _WIDTH, 6.4)
-        figure = Figure(figsize=(width, rows * _HEIGHT + 0.5), layout='constrained')
+        handles = _legend(drawing)
+        # In points, as wide as letters are in general.
+        longest = max((len(str(handle.get_label())) for handle in handles), default=1)
+        beside = max(1, min(len(handles), int(width * 72 / (longest * 5.2 + 40))))
+        height = rows * _HEIGHT + 0.3 + 0.21 * math.ceil(len(handles) / beside)
+        figure = Figure(figsize=(width, height), layout='constrained')
         figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)  # type: ignore[union-attr, call-arg]
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for index, (ax, panel) in enumerate(zip(axes, drawing.panels, strict=False)):
@@ -61,7 +67,7 @@ def picture(drawing: Drawing, x: str = 'iter', log: bool = False) -> Figure:
                 ax.set_xlabel('iteration' if x == 'iter' else 'epoch')
         for ax in figure.axes[len(drawing.panels) :]:
             ax.remove()
-        _add_legend(figure, drawing, width)
+        figure.legend(handles=handles, loc='outside lower center', ncols=beside, frameon=False)
     return figure
 
 
@@ -206,7 +212,8 @@ def _name_stages(ax: Axes, places: list[float], width: float) -> None:
             last = place
 
 
-def _add_legend(figure: Figure, drawing: Drawing, width: float) -> None:
+def _legend(drawing: Drawing) -> list[Line2D]:
+    """Return what stands in the legend."""
     from matplotlib.lines import Line2D
 
     def line(label: str, **style: Any) -> Line2D:
@@ -241,10 +248,4 @@ def _add_legend(figure: Figure, drawing: Drawing, width: float) -> None:
         handles.append(line('before the resume', alpha=0.35, linewidth=1))
     if any(not math.isfinite(value) for curve in curves for value in curve.values):
         handles.append(line('not finite', linestyle='', marker='x', markersize=5))
-    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    figure.legend(
-        handles=handles,
-        loc='outside lower center',
-        ncols=max(1, min(len(handles), int(width * 72 / (longest * 5.2 + 40)))),
-        frameon=False,
-    )
+    return handles

@@ -35,7 +35,6 @@ class Launch:
         stages: Epochs and optimizer, by number.
         resumed: Finished epochs and iterations that it began with.
         lengths: Iterations of each epoch.
-        ended: When the last line of each epoch's training was written.
         saved: Checkpoints.
         seconds: What the engine itself says that it took.
         done: Whether it came to its end.
@@ -50,7 +49,6 @@ class Launch:
     stages: dict[int, tuple[int, str]] = field(default_factory=dict)
     resumed: tuple[int, int] | None = None
     lengths: dict[int, int] = field(default_factory=dict)
-    ended: dict[int, datetime] = field(default_factory=dict)
     saved: list[str] = field(default_factory=list)
     seconds: float | None = None
     done: bool = False
@@ -100,8 +98,6 @@ def _launches(path: str) -> Iterator[Launch]:
             if moment is not None:
                 launch.last = datetime.fromisoformat(moment[0].decode())
                 launch.begun = launch.begun or launch.last
-                if kind == 'train':
-                    launch.ended[max(launch.lengths)] = launch.last
     if launch.begun or launch.stages or launch.lengths:
         yield launch
 

@@ -120,21 +120,25 @@ class Records:
         if training:
             self._training = place
         if type(record.get('lr')) is list:
-            record = {**record, **_rates(record.pop('lr'))}
+            record.update(_rates(record.pop('lr')))
+        if not self._append(mode, place, record):
+            numbers = {key: v for key, v in record.items() if isinstance(v, (int, float))}
+            self._append(mode, place, numbers)
+
+    def _append(self, mode: str, place: int, record: dict[str, Any]) -> bool:
+        """Append a record to its block; return whether all of it were numbers."""
         keys = tuple(record)
-        block = self.blocks.get((mode, keys))
-        if block is None:
-            block = self.blocks[mode, keys] = Block(mode, keys)
+        block = self.blocks.get((mode, keys)) or Block(mode, keys)
         try:
             for column, value in zip(block.columns, record.values(), strict=True):
                 column.append(value)
         except TypeError:
             for column in block.columns:
                 del column[len(block.places) :]
-            numbers = {k: v for k, v in record.items() if isinstance(v, (int, float))}
-            self.add({'mode': mode, 'epoch': epoch, 'iter': iteration, **numbers})
-            return
+            return False
         block.places.append(place)
+        self.blocks[mode, keys] = block
+        return True
 
     def _after_training(self, epoch: int, iteration: int) -> int:
         """Return the place of a validation: after an epoch, or in the midst of the next one."""

@@ -6,14 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .best import BEST
-from .find import names, shortened
+from .columns import fitting, name_of, table
+from .epochs import epochs_table
+from .find import names
 from .state import words
-
-# So many letters of a metric.
-NAME = 40
-# Of more epochs, those at the beginning and at the end are listed, and the best ones.
-FEW, FIRST, LAST = 20, 3, 8
 
 
 def details(facts: dict[str, Any], width: int, epochs: str = 'some') -> str:
@@ -28,7 +24,7 @@ def details(facts: dict[str, Any], width: int, epochs: str = 'some') -> str:
     if facts['stages']:
         parts.append('stages\n' + table(_stages(facts), '>><<<<'))
     if facts['by_epoch'] and epochs != 'none':
-        parts.append('epochs\n' + _epochs(facts, width, epochs == 'all'))
+        parts.append('epochs\n' + epochs_table(facts, width, epochs == 'all'))
     if facts['best']:
         parts.append('best\n' + table(_best(facts), '<>>><'))
     if facts['checkpoints']:
@@ -44,7 +40,7 @@ def comparison(told: Sequence[dict[str, Any]], width: int) -> str:
         width: Columns of the terminal.
     """
     keys = dict.fromkeys((entry['key'], entry['mode']) for one in told for entry in one['best'])
-    heads = [_key(key, mode) for key, mode in keys]
+    heads = [name_of(key, mode) for key, mode in keys]
     rows = [['run', 'state', 'epochs', 'time', *heads]]
     for one, name in zip(told, names([one['work_dir'] for one in told]), strict=True):
         best = {(entry['key'], entry['mode']): entry for entry in one['best']}
@@ -55,7 +51,7 @@ def comparison(told: Sequence[dict[str, Any]], width: int) -> str:
         total = one['seconds']['total']
         spent = '' if total is None else _total(total)
         rows.append([name, one['state'], _of(**one['epochs']), spent, *cells])
-    rows, left_out = _fitting(rows, width, fixed=4)
+    rows, left_out = fitting(rows, width, fixed=4)
     text = table(rows, '<<>>' + '>' * len(heads))
     notes = ['values are the best ones, @ the epoch'] if heads else []
     if left_out:
@@ -63,19 +59,6 @@ def comparison(told: Sequence[dict[str, Any]], width: int) -> str:
     guessed = _guessed(entry for one in told for entry in one['best'])
     notes += guessed
     return text + ''.join(f'\n({note})' for note in notes)
-
-
-def table(rows: Sequence[Sequence[str]], sides: str) -> str:
-    """Return rows in columns.
-
-    Args:
-        rows: The cells; the first row has the names.
-        sides: For each column, < or >: where its cells stand.
-    """
-    used = [n for n in range(len(rows[0])) if any(row[n] for row in rows[1:])]
-    widths = {n: max(len(row[n]) for row in rows) for n in used}
-    lines = ('  '.join(f'{row[n]:{sides[n]}{widths[n]}}' for n in used) for row in rows)
-    return '\n'.join('  ' + line.rstrip() for line in lines)
 
 
 def _head(facts: dict[str, Any]) -> str:
@@ -169,72 +152,12 @@ def _policy(config: Any) -> str:
     return f'{config.get("policy")} by {config.get("type")}' + (f' ({given})' if given else '')
 
 
-def _epochs(facts: dict[str, Any], width: int, everything: bool) -> str:
-    entries = facts['by_epoch']
-    modes = ['val', 'test', *dict.fromkeys(k for one in entries for k in one if k not in _OTHERS)]
-    modes = [mode for mode in dict.fromkeys(modes) if any(mode in one for one in entries)]
-    columns = [('train', 'loss')]
-    for mode in modes:
-        keys = dict.fromkeys(key for one in entries for key in one.get(mode, ()))
-        # The best so far is marked.
-        columns += [(mode, key) for key in keys if not _is_best(key, keys)]
-    starts = {stage['first']: n for n, stage in enumerate(facts['stages'], start=1)}
-    shown = {(entry['mode'], entry['key'], entry['epoch']) for entry in facts['best']}
-    rows = [['epoch', 'stage', 'lr', 'time', *(_key(key, mode) for mode, key in columns)]]
-    several = len(starts) > 1
-    kept = _kept(entries, facts['best'], everything)
-    stage, before = '', 0
-    for number, entry in enumerate(entries):
-        stage = str(starts.get(entry['epoch'], stage))
-        if number not in kept:
-            continue
-        if number > before:
-            rows.append(['...', *[''] * (len(rows[0]) - 1)])
-        before = number + 1
-        cells = []
-        for mode, key in columns:
-            value = entry.get(mode, {}).get(key)
-            text = '' if value is None else value if isinstance(value, str) else f'{value:.4g}'
-            cells.append(text + ('*' if (mode, key, float(entry['epoch'])) in shown else ' '))
-        spent = entry.get('seconds')
-        rate = '' if entry['lr'] is None else f'{entry["lr"]:.4g}'
-        time = '' if spent is None else words(spent)
-        rows.append([str(entry['epoch']), stage if several else '', rate, time, *cells])
-    rows, left_out = _fitting(rows, width, fixed=4)
-    text = table(rows, '>>>>' + '>' * len(columns))
-    notes = ['* the best'] if any(cell.endswith('*') for row in rows for cell in row) else []
-    notes += [f'no room for {", ".join(left_out)}: --json has all'] if left_out else []
-    return text + (f'\n  ({"; ".join(notes)})' if notes else '')
-
-
-def _is_best(key: str, keys: Iterable[str]) -> bool:
-    return key.startswith(BEST) and key[len(BEST) :] in keys
-
-
-_OTHERS = ('epoch', 'lr', 'train', 'seconds')
-
-
-def _kept(entries: Sequence[dict[str, Any]], best: Any, everything: bool) -> set[int]:
-    count = len(entries)
-    if everything or count <= FEW:
-        return set(range(count))
-    kept = {*range(FIRST), *range(count - LAST, count)}
-    marked = {entry['epoch'] for entry in best}
-    return kept | {n for n, entry in enumerate(entries) if float(entry['epoch']) in marked}
-
-
-def _key(key: str, mode: str) -> str:
-    # As Lightning calls losses of validations; what evaluate returns has a name of its own.
-    name = f'{mode} {key}' if 'loss' in key.lower() or mode == 'test' else key
-    return shortened(name, NAME)
-
-
 def _best(facts: dict[str, Any]) -> list[list[str]]:
     rows = [['', 'value', 'epoch', 'iteration', 'checkpoint']]
     for entry in facts['best']:
         word = 'highest' if entry['high'] else 'lowest'
         sure = ', by its name' if entry['guessed'] and 'loss' not in entry['key'].lower() else ''
-        name = f'{_key(entry["key"], entry["mode"])} ({word}{sure})'
+        name = f'{name_of(entry["key"], entry["mode"])} ({word}{sure})'
         file = entry['checkpoint'] or 'no file'
         place = f'{entry["epoch"]:.6g}', f'{entry["iteration"]:,}'
         rows.append([name, f'{entry["value"]:.6g}', *place, file])
@@ -273,16 +196,3 @@ def _size(count: float) -> str:
             return f'{count:.3g} {unit}'
         count /= 1000
     return f'{count:.3g} TB'
-
-
-def _fitting(rows: list[list[str]], width: int, fixed: int) -> tuple[list[list[str]], list[str]]:
-    """Return rows without the columns at their ends that have no room, and the names of those."""
-    room = width - 2
-    kept = 0
-    for n in range(len(rows[0])):
-        widest = max(len(row[n]) for row in rows) if any(row[n] for row in rows[1:]) else -2
-        room -= widest + 2
-        if room < -2 and n >= fixed:
-            break
-        kept = n + 1
-    return [row[:kept] for row in rows], rows[0][kept:]

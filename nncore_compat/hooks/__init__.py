@@ -15,6 +15,7 @@ from .writer import (
     CommandLineWriter,
     EventWriterHook,
     JSONWriter,
+    LightningLoggerWriter,
     TensorboardWriter,
     WandbWriter,
 )
@@ -37,4 +38,5 @@ __all__ = [  # noqa: RUF022
     'SamplerSeedHook',
     'TimerHook',
     'MetricHook',
+    'LightningLoggerWriter',
 ]

@@ -58,13 +58,14 @@ class Records:
             engine: The engine.
             state: The state of the hook.
         """
-        with open(_mark(engine), 'w') as file:
+        # A disk that fails here fails in the writers too, which is told.
+        with contextlib.suppress(OSError), open(_mark(engine), 'w') as file:
             json.dump({'from': self.origin, 'state': state}, file)
 
 
 def end(engine: Any) -> None:
     """Forget where the records began: the run is over, or nobody is to take it up."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         os.remove(_mark(engine))
 
 
@@ -128,3 +129,27 @@ def cut_torn_line(path: str) -> None:
             kept, position = (start + found + 1 if found >= 0 else 0), start
         if kept < end:
             file.truncate(kept)
+
+
+def end_line(path: str) -> None:
+    """Have a file of JSON lines end with a whole one: a piece of one is removed.
+
+    Args:
+        path: The file, which need not be there.
+    """
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:
+        return
+    with open(path, 'rb') as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() == b'\n':
+            return
+        # Somebody else's, perhaps, which only lacks its end.
+        file.seek(0)
+        last = file.read().rpartition(b'\n')[2]
+    try:
+        json.loads(last)
+    except ValueError:
+        cut_torn_line(path)
+    else:
+        with open(path, 'ab') as file:
+            file.write(b'\n')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import quirks
 
@@ -556,9 +556,13 @@ def _is_default(hook: Hook, event: str) -> bool:
 
 
 def _length(engine: Engine) -> int:
+    return length_of(engine, engine.data_loaders['train'])
+
+
+def length_of(engine: Engine, loader: Any) -> int:
+    """Return the number of a loader's batches."""
     # An engine asks a loader once in an event; another object may stand in for an engine.
-    measure = getattr(engine, '_length', len)
-    return measure(engine.data_loaders['train'])
+    return getattr(engine, '_length', len)(loader)
 
 
 def _every(count: int, n: int) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _files, comm
+from .._work_dir import Place
 from ..builder import HOOKS
 from ..comm import main_only
 from ._checks import check_choice, check_count
-from .base import Hook
+from .base import Hook, length_of
 
 _OWN = re.compile(r'(epoch|iter)_\d+\.pth')
 
@@ -25,7 +26,8 @@ class CheckpointHook(Hook):
     Args:
         interval: Saves after every n-th epoch.
         save_optimizer: Whether the optimizer's state is saved as well.
-        create_symlink: Whether `latest.pth` points to the newest file (not on Windows).
+        create_symlink: Whether `latest.pth` points to the newest file; where links cannot be made,
+            it is one more name of it, or a copy.
         out: The folder. Default: the engine's `work_dir`.
         every_n_iters: Saves `iter_<n>.pth` after every n-th iteration too.
         keep_last: How many of these files are kept; older ones are removed when a new one is safe.
@@ -70,6 +72,7 @@ class CheckpointHook(Hook):
         self._save_optimizer = save_optimizer
         self._create_symlink = create_symlink
         self._out = out
+        self._place = None if out is None else Place(out)
         self._every_n_iters = every_n_iters
         if every_n_iters is not None:
             check_count(every_n_iters, f'{where}.every_n_iters')
@@ -109,6 +112,7 @@ class CheckpointHook(Hook):
     def before_launch(self, engine: Any) -> None:
         """Makes the folder."""
         self._out = self.folder(engine)
+        self._place = Place(self._out)
         os.makedirs(self._out, exist_ok=True)
 
     def folder(self, engine: Any) -> str:
@@ -124,7 +128,7 @@ class CheckpointHook(Hook):
             >>> CheckpointHook(out='checkpoints').folder(engine)
             'checkpoints'
         """
-        return os.path.expanduser(engine.work_dir if self._out is None else self._out)
+        return os.path.expanduser(engine.work_dir if self._place is None else self._place.path)
 
     def _after_train_iter(self, engine: Any) -> None:
         # When all hooks have had their turn. The end of an epoch is saved in a moment.
@@ -193,6 +197,8 @@ class CheckpointHook(Hook):
         return self.last_epoch(engine) or self.every_n_epochs(engine, self._interval)
 
     def _save_if_best(self, engine: Any) -> None:
+        if length_of(engine, engine.data_loaders['val']) == 0:
+            return
         value = engine._metric(self._save_best, 'CheckpointHook.save_best')
         better = self._best is None or (
             value < self._best if self._best_mode == 'min' else value > self._best

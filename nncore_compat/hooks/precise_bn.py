@@ -7,7 +7,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._batches import batches
-from .._progress import ProgressBar
+from .._display import begin_task
 from ..builder import HOOKS
 from ._checks import check_count
 from .base import Hook
@@ -60,14 +60,14 @@ def _average(engine: Any, layers: list[Any], num_iters: int) -> None:
         for layer in layers:
             layer.momentum = 1.0  # the moving averages become those of the last batch alone
 
-        bar = ProgressBar(num_tasks=num_iters)
-        for count, batch in enumerate(islice(batches(engine.data_loader), num_iters), start=1):
-            with torch.no_grad():
-                engine.model(batch, mode=engine.mode, **engine.kwargs)
-            for layer, mean, variance in zip(layers, means, variances, strict=True):
-                mean += (layer.running_mean - mean) / count
-                variance += (layer.running_var - variance) / count
-            bar.update()
+        with begin_task('Precise BN', num_iters) as task:
+            for count, batch in enumerate(islice(batches(engine.data_loader), num_iters), start=1):
+                with torch.no_grad():
+                    engine.model(batch, mode=engine.mode, **engine.kwargs)
+                for layer, mean, variance in zip(layers, means, variances, strict=True):
+                    mean += (layer.running_mean - mean) / count
+                    variance += (layer.running_var - variance) / count
+                task.update()
 
         for layer, mean, variance in zip(layers, means, variances, strict=True):
             layer.running_mean = mean

@@ -8,13 +8,15 @@ from ..builder import HOOKS
 from ..comm import is_main_process, main_only
 from . import _records
 from ._checks import check_count
+from ._writers.attempts import Attempts
 from ._writers.base import WRITERS, Writer
 from ._writers.command_line import CommandLineWriter
 from ._writers.json_lines import JSONWriter
+from ._writers.lightning_logger import LightningLoggerWriter
 from ._writers.metrics import Averages, scalar_keys, share
 from ._writers.tensorboard import TensorboardWriter
 from ._writers.wandb import WandbWriter
-from .base import Hook
+from .base import Hook, length_of
 
 _PACKAGE = __name__.partition('.')[0] + '.'
 
@@ -23,6 +25,7 @@ __all__ = [
     'CommandLineWriter',
     'EventWriterHook',
     'JSONWriter',
+    'LightningLoggerWriter',
     'TensorboardWriter',
     'WandbWriter',
     'Writer',
@@ -34,6 +37,9 @@ class EventWriterHook(Hook):
     """Has metrics written after every n-th iteration, each epoch and each validation.
 
     What was written is cleared from the buffer, except private keys.
+
+    A writer whose disk or network fails does not stop training: the log says so, once, and at the
+    end how often. See `Writer.survives` for which errors these are.
 
     Args:
         interval: Number of iterations between two writings.
@@ -66,18 +72,25 @@ class EventWriterHook(Hook):
         if isinstance(writers, str) or not isinstance(writers, Sequence):
             raise TypeError(f'EventWriterHook.writers must be a list, but got {writers!r}')
         self._writers = [_build(w, f'EventWriterHook.writers[{i}]') for i, w in enumerate(writers)]
+        self._attempts = Attempts(self._writers)
+        # None before the first launch.
+        self._open: list[Writer] | None = None
+        self._left_out: list[Writer] = []
 
     @main_only
     def before_launch(self, engine: Any) -> None:
         """Opens the writers; where an interrupted run is taken up, they go back to its end."""
+        self._attempts.begin(engine)
+        self._open, self._left_out = [], []
         records = getattr(engine, '_records', None)
         saved = None if records is None else records.saved(engine, self.name)
         known = [] if saved is None else saved['writers']
         for index, writer in enumerate(self._writers):
             kind, position = known[index] if index < len(known) else (None, None)
             if position is not None and kind == type(writer).__name__:
-                writer.go_back(engine, position)
-            writer.open(engine)
+                self._attempts.call(writer, 'go_back', engine, position)
+            opened, _ = self._attempts.call(writer, 'open', engine)
+            (self._open if opened else self._left_out).append(writer)
         if records is None:
             _records.end(engine)
         elif saved is None:
@@ -85,10 +98,17 @@ class EventWriterHook(Hook):
 
     @main_only
     def after_launch(self, engine: Any) -> None:
-        """Closes the writers."""
-        for writer in self._writers:
-            writer.close(engine)
-        _records.end(engine)
+        """Closes the writers, unless they are closed."""
+        failed = getattr(engine, '_failure', None) is not None
+        writers = self._open
+        if writers is None:
+            writers = [] if failed else self._writers
+        self._open = []
+        for writer in writers:
+            self._attempts.call(writer, 'close', engine)
+        self._attempts.end()
+        if not failed:
+            _records.end(engine)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where the records of each writer end.
@@ -98,7 +118,15 @@ class EventWriterHook(Hook):
         """
         if not is_main_process():
             return {}
-        return {'writers': [[type(one).__name__, one.position()] for one in self._writers]}
+        ends = []
+        for writer in self._writers:
+            left_out = self._is_left_out(writer)
+            position = None if left_out else self._attempts.call(writer, 'position')[1]
+            ends.append([type(writer).__name__, position])
+        return {'writers': ends}
+
+    def _is_left_out(self, writer: Writer) -> bool:
+        return any(writer is one for one in self._left_out)
 
     def after_train_iter(self, engine: Any) -> None:
         """Writes when it is time.
@@ -119,7 +147,7 @@ class EventWriterHook(Hook):
     @main_only
     def after_val_epoch(self, engine: Any) -> None:
         """Writes the results of the validation."""
-        self._write(engine, len(engine.data_loader))
+        self._write(engine, length_of(engine, engine.data_loader))
 
     def _check_factor(self, engine: Any) -> None:
         # Not after the first window, which may be hours away. A writer of the user's may do
@@ -133,11 +161,13 @@ class EventWriterHook(Hook):
     def _write(self, engine: Any, window_size: int) -> None:
         averages = Averages(engine.buffer)
         for writer in self._writers:
+            if self._is_left_out(writer):
+                continue
             if _only_reads(writer):
                 with share(averages):
-                    writer.write(engine, window_size)
+                    self._attempts.call(writer, 'write', engine, window_size)
             else:
-                writer.write(engine, window_size)
+                self._attempts.call(writer, 'write', engine, window_size)
                 averages = Averages(engine.buffer)
         for key in list(engine.buffer.keys()):
             if not key.startswith('_'):

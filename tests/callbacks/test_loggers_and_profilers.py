@@ -22,7 +22,8 @@ def test_tensorboard(tmp_path):
     one.launch()
     events = EventAccumulator(str(tmp_path / 'tb' / 'v'))
     events.Reload()
-    tags = {'train_loss', 'train_loss_step', 'val_loss', 'acc', 'epoch'}
+    # Lightning writes hp_metric with the hyperparameters.
+    tags = {'train_loss', 'train_loss_step', 'val_loss', 'acc', 'epoch', 'hp_metric'}
     assert set(events.Tags()['scalars']) == tags
     steps = {tag: [event.step for event in events.Scalars(tag)] for tag in tags}
     assert steps['train_loss_step'] == [0, 1, 2, 3, 4, 5]

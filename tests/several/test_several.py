@@ -221,7 +221,8 @@ def test_processes_of_slurm_of_two_nodes_and_of_the_script_and_its_engine(tmp_pa
     output = ''.join(process.output for process in done)
     assert [process.returncode for process in done] == [0] * 6, output[-3000:]
     places = sorted(re.findall('place (.*)', output))
-    assert places == sorted(['0 1 2 0 near', '1 1 2 1 near'] * 3 + ['0 2 1 0 near', '1 2 1 0 near'])
+    expected = ['0 1 2 0', '1 1 2 1'] * 3 + ['0 2 1 0', '1 2 1 0']
+    assert places == sorted(f'{place} work_dirs/20300102030400 near' for place in expected)
 
 
 @pytest.mark.slow

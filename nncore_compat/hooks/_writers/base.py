@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from ..._registry import Registry
+from ...comm import get_world_size, is_main_only
 from .metrics import progress
 
 WRITERS = Registry('writer')
@@ -57,7 +58,7 @@ class Writer(ABC):
         """
 
     def close(self, engine: Any) -> None:  # noqa: B027
-        """Called at the end of the run, in the main process.
+        """Called in the main process at the end of a run, also of one that fails.
 
         Args:
             engine: The engine.
@@ -65,6 +66,27 @@ class Writer(ABC):
         Examples:
             >>> JSONWriter().close(engine)
         """
+
+    def survives(self, error: Exception) -> bool:
+        """Whether training goes on when a method of this writer has raised an error.
+
+        It is told in the log then, once. A writer that fails in `open` is left out, one that fails
+        in `write` is asked again. Any other error ends the run, as mistakes in a script should.
+
+        Args:
+            error: The error.
+
+        Returns:
+            By default, whether it is one of a disk or a network, an OSError; never in several
+            processes, where others may wait for this one within `write`, unless that is decorated
+            with `main_only`.
+
+        Examples:
+            >>> JSONWriter().survives(OSError('the disk is full'))
+            True
+        """
+        alone = get_world_size() == 1 or is_main_only(self.write)
+        return alone and isinstance(error, OSError)
 
     def position(self) -> Any:
         """Returns, as plain data, where the records end now: it goes into each checkpoint.

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...comm import is_main_process
 from .. import _records
+from ..base import length_of
 from .base import WRITERS, Writer
 from .metrics import peak_memory, scalars
 
@@ -35,7 +36,7 @@ class CommandLineWriter(Writer):
 
     def go_back(self, engine: Any, position: Any) -> None:
         """Has the engine go on in the log file of the interrupted run."""
-        if not re.fullmatch(r'\d{14}\.log', str(position['name'])):
+        if not re.fullmatch(r'\d{14}(_\d+)?\.log', str(position['name'])):
             return
         earlier = os.path.join(os.path.expanduser(engine.work_dir), position['name'])
         if engine._own_log() is not None and _records.cut(earlier, position, engine.logger):
@@ -44,7 +45,7 @@ class CommandLineWriter(Writer):
     def write(self, engine: Any, window_size: int) -> None:
         """Writes the line; in training, every process takes part."""
         metrics = self._collect_metrics(engine, window_size)
-        length = len(engine.data_loader)
+        length = length_of(engine, engine.data_loader)
 
         if engine.mode == 'train':
             line = f'Epoch [{metrics["epoch"]}][{metrics["iter"]}/{length}] lr: {metrics["lr"]}'

@@ -102,5 +102,7 @@ class EventFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._thread.close()
-        self._records.close()
+        try:
+            self._thread.close()
+        finally:
+            self._records.close()

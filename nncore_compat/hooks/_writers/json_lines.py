@@ -1,5 +1,6 @@
 """Lines for programs, in a file."""
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -30,11 +31,14 @@ class JSONWriter(Writer):
     def __init__(self, filename: str = 'metrics.json') -> None:
         self._filename = filename
         self._file: str | None = None
+        # Whether a line has been begun that could not be ended.
+        self._torn = False
 
     def open(self, engine: Any) -> None:
-        """Makes the folder."""
+        """Makes the folder, and ends a line that an earlier run could not end."""
         self._file = self._path(engine)
         os.makedirs(os.path.dirname(self._file) or '.', exist_ok=True)
+        _records.end_line(self._file)
 
     def position(self) -> Any:
         """Returns where the file ends."""
@@ -52,9 +56,23 @@ class JSONWriter(Writer):
         metrics = self._collect_metrics(engine, window_size)
         metrics.update(scalars(engine, window_size))
         line = json.dumps(metrics) + '\n'
+        path = self._path(engine)
+        if self._torn:
+            self._mend(path)
         # In one piece, so that there is none or all of it when the process dies.
-        with open(self._path(engine), 'a') as file:
-            file.write(line)
+        try:
+            with open(path, 'a') as file:
+                file.write(line)
+        except OSError:
+            self._torn = True
+            with contextlib.suppress(OSError):
+                self._mend(path)
+            raise
+
+    def _mend(self, path: str) -> None:
+        # Of a full disk: there is a piece of the line.
+        _records.cut_torn_line(path)
+        self._torn = False
 
     def _path(self, engine: Any) -> str:
         return os.path.join(os.path.expanduser(engine.work_dir), self._filename)

@@ -1,9 +1,11 @@
 """TensorBoard events."""
 
+import contextlib
 import os
 import re
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from .._graph import add_graph
 from .base import WRITERS, Writer
 from .event_file import EventFiles
 from .metrics import averages_of
+from .video import add_video, has_moviepy
 
 _RECORDS = ('histogram', 'image', 'images', 'figure', 'video', 'audio', 'text')
 
@@ -35,6 +38,8 @@ class TensorboardWriter(Writer):
     """
 
     _files: EventFiles | None = None
+    # Whether there is no file to write to, because the last one could not be written.
+    _lost = False
 
     def __init__(
         self, log_dir: str | None = None, input_to_model: Any = None, **kwargs: Any
@@ -49,21 +54,43 @@ class TensorboardWriter(Writer):
 
     def open(self, engine: Any) -> None:
         """Opens the event file and writes the graph."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._log_dir = self._folder(engine)
+        # The script may change to another folder while it trains.
+        self._log_dir = os.path.abspath(self._folder(engine))
         os.makedirs(self._log_dir, exist_ok=True)
-        suffix = f'{self._kwargs.get("filename_suffix", "")}.{self._mark}'
-        earlier = [path for _, path in self._events(self._log_dir)]
-        self._writer = SummaryWriter(self._log_dir, **{**self._kwargs, 'filename_suffix': suffix})
-        self._files = EventFiles(self._writer, self._mark, earlier)
-
+        self._begin_file()
         if self._input_to_model is not None and not self._goes_on:
             add_graph(self._writer, engine, self._input_to_model)
 
     def close(self, engine: Any) -> None:
         """Closes the event file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _begin_file(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        suffix = f'{self._kwargs.get("filename_suffix", "")}.{self._mark}'
+        earlier = [path for _, path in self._events(self._log_dir)]
+        try:
+            self._writer = SummaryWriter(
+                self._log_dir, **{**self._kwargs, 'filename_suffix': suffix}
+            )
+        except OSError:
+            # On a full disk it is made, and stays empty.
+            for _, path in list(self._events(self._log_dir)):
+                if path not in earlier:
+                    path.unlink()
+            raise
+        self._files, self._lost = EventFiles(self._writer, self._mark, earlier), False
+
+    def _give_up_file(self) -> None:
+        """Have what follows written to a new file: after a piece of an event nobody reads on."""
+        if self._files is None:
+            return
+        for part in (self._writer.all_writers or {}).values():
+            with contextlib.suppress(OSError):
+                part.close()
+        self._writer, self._files, self._lost = None, None, True
 
     def position(self) -> Any:
         """Returns where the event files end."""
@@ -102,6 +129,15 @@ class TensorboardWriter(Writer):
         Raises:
             TypeError: For a record of unknown type.
         """
+        try:
+            if self._lost:
+                self._begin_file()
+            self._write(engine, window_size)
+        except OSError:
+            self._give_up_file()
+            raise
+
+    def _write(self, engine: Any, window_size: int) -> None:
         if self._files is not None:
             self._files.catch_up()
         step = engine.iter + 1
@@ -117,6 +153,8 @@ class TensorboardWriter(Writer):
                         f'Accepted: {", ".join(map(repr, _RECORDS))}'
                     )
                 add = getattr(self._writer, f'add_{kind}')
+                if kind == 'video' and not has_moviepy():
+                    add = partial(add_video, self._writer)
                 add(f'{"".join(words)}/{engine.mode}', engine.buffer.latest(key), global_step=step)
             else:
                 value = averages.avg(key, window_size)

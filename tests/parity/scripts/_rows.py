@@ -153,6 +153,14 @@ def single_loader():
     return dict(drawn=drawn, weights=digest(engine.model.state_dict()))
 
 
+def silent_failure():
+    """What is left of a run that ends with an error: who is told, and what the log says."""
+    seen = Record(lambda e: e.iter, 'after_launch')
+    bomb = ClosureHook('before_val_iter', lambda e: {}['nothing'])
+    row = outcome(make(stage(1), hooks=[seen, bomb]).launch)
+    return dict(row, rows=seen.rows, logged=' ERROR]' in read_log())
+
+
 def endless_loader():
     """An endless stream of known length, as a bare loader; its first batch only is looked at."""
 

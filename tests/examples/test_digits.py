@@ -1,4 +1,4 @@
-"""The examples, run as the README says, and read back by something else."""
+"""digits.py and minimal.py, run as the README says, and read back by something else."""
 
 import json
 import os
@@ -6,13 +6,14 @@ import runpy
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
+from matplotlib import image
+from paths import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-EXAMPLES = Path(__file__).resolve().parent.parent / 'examples'
+EXAMPLES, DOCS = ROOT / 'examples', ROOT / 'docs'
 
 # As if nncore were not installed: neither its modules nor its version can be found.
 HIDE_NNCORE = """
@@ -106,6 +107,19 @@ def test_checkpoint_gives_the_accuracy_in_plain_torch(digits, metrics, monkeypat
     with torch.no_grad():
         hits = net.layers(held_out.images).argmax(1) == held_out.labels
     assert hits.float().mean().item() == pytest.approx(metrics[-1]['accuracy'])
+
+
+def test_summary_and_plot_of_it(digits, metrics, tmp_path):
+    (one,) = json.loads(run(['-m', 'nncore_compat', 'summary', digits, '--json'], tmp_path))
+    best = {entry['key']: entry for entry in one['best']}
+    record = max((r for r in metrics if r['mode'] == 'val'), key=lambda r: r['accuracy'])
+    assert best['accuracy']['value'] == record['accuracy']
+    assert best['accuracy']['checkpoint'] == f'epoch_{record["epoch"]}.pth'
+    assert one['state'] == 'finished' and one['epochs'] == {'done': 10, 'planned': 10}
+    run(['-m', 'nncore_compat', 'plot', digits, '--log', '-o', 'curves.png'], tmp_path)
+    made, shown = (image.imread(p) for p in (tmp_path / 'curves.png', DOCS / 'digits.png'))
+    # That of the README is smaller.
+    assert made.shape[0] / made.shape[1] == pytest.approx(shown.shape[0] / shown.shape[1], rel=0.01)
 
 
 def test_minimal_without_nncore(tmp_path):
