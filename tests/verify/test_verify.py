@@ -282,7 +282,9 @@ def test_the_users_files_are_left_alone(verify, script, tmp_path):
         os.remove('work/dir/epoch_1.pth')
         torch.save({}, 'work/dir/mine.pth')
         open('result.txt', 'w').write('a result')
-        other = engine(hooks=[CheckpointHook(out='checkpoints')], work_dir=None)
+        writer = EventWriterHook(writers=[dict(type='TensorboardWriter', log_dir='tb')])
+        other = engine(hooks=[CheckpointHook(out='checkpoints'), writer], work_dir=None)
+        other.work_dir = 'elsewhere'
         engine().launch()
         other.launch()
         assert os.path.isfile(torch.load('work/dir/epoch_2.pth') and 'result.txt')
