@@ -287,7 +287,7 @@ def test_the_users_files_are_left_alone(verify, script, tmp_path):
         other.work_dir = 'elsewhere'
         engine().launch()
         other.launch()
-        assert os.path.isfile(torch.load('work/dir/epoch_2.pth') and 'result.txt')
+        assert torch.load('work/dir/epoch_2.pth') and not os.path.exists('elsewhere')
     """
     name = script(source)
     before = tree(tmp_path)
