@@ -284,9 +284,11 @@ def test_the_users_files_are_left_alone(verify, script, tmp_path):
         open('result.txt', 'w').write('a result')
         writer = EventWriterHook(writers=[dict(type='TensorboardWriter', log_dir='tb')])
         other = engine(hooks=[CheckpointHook(out='checkpoints'), writer], work_dir=None)
-        other.work_dir = 'elsewhere'
+        third = engine(stage(1))
+        third.work_dir = 'elsewhere'
         engine().launch()
         other.launch()
+        third.launch()
         assert torch.load('work/dir/epoch_2.pth') and not os.path.exists('elsewhere')
     """
     name = script(source)
