@@ -59,6 +59,8 @@ def engine(
         watch.wrap(self.hooks.values())
         recorder.lines.note(device=_device(self.model), launched=True)
         recorder.record('launch', self)
+        # An earlier launch may have failed.
+        recorder.unsettled = recorder.cut = False
         try:
             result = launch(self, *args, **kwargs)
         except Stop:

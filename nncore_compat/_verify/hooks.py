@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -104,6 +105,9 @@ class HookWatch:
     def _counts(self, hook: Any, event: str) -> bool:
         if self._known is None:
             return True
+        if event == 'after_launch' and sys.exc_info()[0] is not None:
+            # When a launch has failed, ours close their files.
+            return False
         names = [kind.__name__ for kind in type(hook).__mro__]
         # What functions a ClosureHook has is the script's doing.
         return 'ClosureHook' in names or any(event in self._known.get(n, ()) for n in names)

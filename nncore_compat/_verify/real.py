@@ -144,11 +144,12 @@ def _train_epoch(method: Callable[..., Any], recorder: Recorder) -> Callable[...
             recorder.stop(engine)
         recorder.epoch_start = recorder.trained
         try:
-            return method(engine, *args, **kwargs)
+            method(engine, *args, **kwargs)
         except EndOfEpoch:
             # What follows the last batch there.
             engine._call_hook('after_train_epoch')
             engine._epoch += 1
+        recorder.unsettled = not recorder.left
 
     return train_epoch
 
@@ -166,8 +167,8 @@ def _val_epoch(method: Callable[..., Any], recorder: Recorder) -> Callable[..., 
 
 def _settle(engine: Any, recorder: Recorder) -> None:
     """Validate, if all is seen but a validation, and none was due after the last epoch."""
-    if not recorder.left and not recorder.settled:
-        recorder.settled = True
+    if recorder.unsettled:
+        recorder.unsettled = False
         if recorder.needs_validation(engine):
             recorder.record('validation brought forward', engine)
             engine.val_epoch()

@@ -32,8 +32,8 @@ class Recorder:
         self.trained = self.epoch_start = self.validations = 0
         # Whether the epoch was ended before its time.
         self.cut = False
-        # Whether a validation was brought forward, if there was none.
-        self.settled = False
+        # Whether the last epoch is over, and maybe not validated.
+        self.unsettled = False
         self.stopped = False
         # The hooks, and methods of engines, that are running.
         self.inside: set[tuple[int, str]] = set()

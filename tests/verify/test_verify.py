@@ -402,6 +402,27 @@ def test_a_script_that_fails(verify, script, when, sides, end):
     assert 'identical' not in said
 
 
+def test_a_script_that_goes_on_when_a_launch_has_failed(verify, script):
+    source = """
+        class Boom(Hook):
+            def before_train_iter(self, engine):
+                if engine.iter == 1:
+                    raise {}
+        class Last(Hook):
+            def {}(self, engine):
+                pass
+        try:
+            engine(hooks=[Last(), Boom()]).launch()
+        except ({}):
+            engine().launch()
+    """
+    raised = ("ValueError('no more')", 'ValueError')
+    said = verify(script(source.format(raised[0], 'before_launch', raised[1])), n=4)
+    assert said.code == 0 and '3 iterations, 1 validation' in said, said.out + said.err
+    said = verify(script(source.format(raised[0], 'after_launch', raised[1])), n=4)
+    assert said.code == 1 and 'explained by the quirk silent-failure:' in said, said.out + said.err
+
+
 @pytest.mark.parametrize(
     ('source', 'words'),
     [
