@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nncore_compat import __main__, _options, quirks
-from nncore_compat._verify import attach, child, command, digests, files, state, values
+from nncore_compat._verify import attach, child, children, command, digests, files, state, values
 from nncore_compat._verify.search import explain
 from nncore_compat._verify.trace import ABSENT, Trace, compare
 
@@ -123,6 +123,10 @@ BITS = [
     torch.tensor(1.0),
     torch.tensor(1),
     [0.0, 1.0],
+    [0.0, 1.5],
+    [torch.zeros(2)],
+    [torch.zeros(2, dtype=torch.int32)],
+    [torch.zeros(1, 2)],
     (1, [2, {'a': 3}]),
     (1, [2, {'a': 4}]),
     (1, [2, {'b': 3}]),
@@ -305,6 +309,17 @@ with open('work/big', 'r+b') as file:
     names = {str(path.relative_to(work)) for path in work.rglob('*')}
     assert names == {'old', 'old/a', 'b', 'big'}
     assert str(work / 'c') in done and (tmp_path / 'outside').read_text() == ''
+
+
+def test_the_environment_of_both_sides(monkeypatch, tmp_path):
+    monkeypatch.delenv('PYTHONHASHSEED', raising=False)
+    monkeypatch.setenv('NNCORE_COMPAT_ALIAS', '1')
+    monkeypatch.setenv('MINE', 'x')
+    env = children._environment(children.Job('nncore', ['main.py'], 1, {'MORE': 'y'}), tmp_path)
+    assert (env['PYTHONHASHSEED'], env['MINE'], env['MORE']) == ('0', 'x', 'y')
+    assert env['WANDB_MODE'] == 'disabled' and 'NNCORE_COMPAT_ALIAS' not in env
+    monkeypatch.setenv('PYTHONHASHSEED', '7')
+    assert children._environment(children.Job('ours', [], 1), tmp_path)['PYTHONHASHSEED'] == '7'
 
 
 def test_seeds_have_eight_digits_as_those_that_are_drawn():

@@ -214,16 +214,37 @@ def test_a_validation_that_is_not_due_is_brought_forward(verify, script, tmp_pat
     assert 'identical: 5 iterations, ' in said and 'no validation: the stage has none' in said
 
 
-def test_a_script_that_catches_everything_does_not_train_on(verify, script, tmp_path):
-    source = """
+ON = {
+    'launches': """
         while True:
             try:
                 engine().launch()
             except BaseException:
                 pass
-    """
-    assert verify(script(source), n=2).code == 0
-    assert Counter((tmp_path / 'seen.txt').read_text().split())['train'] == 4
+    """,
+    'iterates': """
+        one = engine()
+        try:
+            one.launch()
+        except BaseException:
+            pass
+        while True:
+            one.train_iter(next(iter(one.data_loader)))
+    """,
+    'knows no such error': """
+        try:
+            engine().launch()
+        except Exception:
+            see('train train train')
+    """,
+}
+
+
+@pytest.mark.parametrize('how', ON)
+def test_no_script_trains_on(verify, script, tmp_path, how):
+    assert verify(script(ON[how]), n=2).code == 0
+    seen = Counter((tmp_path / 'seen.txt').read_text().split())
+    assert (seen['train'], seen['val']) == (4, 4)
 
 
 def test_several_engines_and_evaluations_in_order(verify, script):
@@ -287,8 +308,16 @@ def tree(folder):
 
 
 def test_a_work_dir_that_the_script_makes_is_gone_again(verify, script, tmp_path):
-    said = verify(script("os.makedirs('work/dir'); open('work/dir/log', 'w')\nengine().launch()"))
-    assert said.code == 0
+    source = """
+        os.makedirs('work/dir')
+        open('work/dir/log', 'w').close()
+        engine().launch()
+        see(os.listdir('work/dir'))
+    """
+    said = verify(script(source))
+    assert said.code == 0, said.out + said.err
+    seen = (tmp_path / 'seen.txt').read_text().splitlines()
+    assert [line for line in seen if '[' in line] == ["nncore ['log']", "ours ['log']"]
     assert not (tmp_path / 'work').exists() and not (tmp_path / 'work_dirs').exists()
 
 
