@@ -16,6 +16,8 @@ from .recorder import Recorder
 
 # For whoever asks for any seed at all: eight digits, as nncore's have.
 SEED = 20240229
+# Which hooks and writers take a folder of their own, and as what.
+_OUTPUTS = {'CheckpointHook': 'out', 'TensorboardWriter': 'log_dir'}
 
 
 def engine(
@@ -49,8 +51,11 @@ def engine(
     def launch_(self: Any, *args: Any, **kwargs: Any) -> Any:
         if recorder.stopped:
             recorder.lines.leave()
-        for hook in self.hooks.values():
-            folders.redirect(hook)
+        given = self.work_dir
+        if folders.instead_of(given) != given:
+            # The script has put another one in its place.
+            self.work_dir = folders.instead_of(given)
+            recorder.lines.note(work_dir=str(given))
         watch.wrap(self.hooks.values())
         recorder.lines.note(device=_device(self.model), launched=True)
         recorder.record('launch', self)
@@ -72,7 +77,28 @@ def engine(
         watch.wrap(self.hooks.values())
         return result
 
+    for name, argument in _OUTPUTS.items():
+        _redirect(getattr(sys.modules[f'{_package(kind)}.hooks'], name), argument, folders)
     kind.__init__, kind.launch, kind.register_hook = __init__, launch_, register_hook
+
+
+def _package(kind: Any) -> str:
+    return str(kind.__module__).rpartition('.')[0]
+
+
+def _redirect(kind: Any, argument: str, folders: Folders) -> None:
+    """Lead objects of a class away from a folder that they are given."""
+    create = kind.__init__
+    signature = inspect.signature(create)
+
+    @functools.wraps(create)
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(*args, **kwargs)
+        if bound.arguments.get(argument):
+            bound.arguments[argument] = folders.instead_of(bound.arguments[argument])
+        create(*bound.args, **bound.kwargs)
+
+    kind.__init__ = __init__
 
 
 def utilities(module: ModuleType, folders: Folders) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-# Attributes of hooks and writers that name a folder.
-_OUTPUTS = ('_out', '_log_dir')
-
 
 class Folders:
     """Leads engines away from the user's folders.
@@ -50,14 +47,6 @@ class Folders:
                     return moved
         return path
 
-    def redirect(self, hook: Any) -> None:
-        """Lead a hook, and its writers, away from a folder that it was given itself."""
-        for one in (hook, *_writers(hook)):
-            for name in _OUTPUTS:
-                given = vars(one).get(name)
-                if isinstance(given, (str, os.PathLike)):
-                    setattr(one, name, self.instead_of(given))
-
     def _new(self, name: str) -> str:
         path = os.path.join(self._root, str(len(self._instead) + self._nameless), name)
         os.makedirs(path, exist_ok=True)
@@ -66,11 +55,6 @@ class Folders:
     @staticmethod
     def _contains(folder: str, path: str) -> bool:
         return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def _writers(hook: Any) -> list[Any]:
-    found = vars(hook).get('_writers')
-    return [one for one in found if hasattr(one, '__dict__')] if isinstance(found, list) else []
 
 
 def _whole(path: Any) -> str:

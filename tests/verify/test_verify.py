@@ -282,10 +282,14 @@ def test_the_users_files_are_left_alone(verify, script, tmp_path):
         os.remove('work/dir/epoch_1.pth')
         torch.save({}, 'work/dir/mine.pth')
         open('result.txt', 'w').write('a result')
-        other = engine(hooks=[CheckpointHook(out='checkpoints')], work_dir=None)
+        writer = EventWriterHook(writers=[dict(type='TensorboardWriter', log_dir='tb')])
+        other = engine(hooks=[CheckpointHook(out='checkpoints'), writer], work_dir=None)
+        third = engine(stage(1))
+        third.work_dir = 'elsewhere'
         engine().launch()
         other.launch()
-        assert os.path.isfile(torch.load('work/dir/epoch_2.pth') and 'result.txt')
+        third.launch()
+        assert torch.load('work/dir/epoch_2.pth') and not os.path.exists('elsewhere')
     """
     name = script(source)
     before = tree(tmp_path)
