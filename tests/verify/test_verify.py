@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from oracle import results
 
+from nncore_compat import quirks
 from nncore_compat._verify import command
 
 from .conftest import SCRIPTS
@@ -494,3 +495,7 @@ def test_workers_that_are_spawned(verify, script):
     """
     said = verify(script(source))
     assert said.code == 0 and 'identical: 3 iterations' in said, said.out + said.err
+
+
+def test_every_quirk_has_a_script_here():
+    assert {*QUIRKS, 'silent-failure'} == set(quirks.QUIRKS)
