@@ -18,6 +18,9 @@ PECULIAR = re.compile(
     r'nncore/engine/hooks/optimizer\.py:\d+: FutureWarning|^  self\.scaler = GradScaler\($'
     r"|^\[INFO\]: 'ClosureHook' replaces the one registered before|^torchvision  +"
     r'|^\[INFO\]: events fall back to before_epoch'
+    # On the streams where there is none, in the log otherwise.
+    r'|^(nncore_compat|\[INFO\]): Quirks of nncore 0.4.7 that would have changed this run: '
+    r'(none|hook-defaults)$'
 )
 
 
