@@ -531,11 +531,13 @@ def groups_of(net):
     )
 
 
-def test_the_text_keeps_to_its_width(tmp_path):
+def test_the_text_keeps_to_its_width(tmp_path, monkeypatch):
+    # Names of folders are not broken.
+    monkeypatch.chdir(tmp_path)
     net = Net()
     warm = dict(type='iter', policy='linear', steps=4, ratio=0.5)
     stages = [stage(epochs=2, optimizer=groups_of(net), warmup=warm), *TWO]
-    plan = engine(tmp_path, net, stages, hooks=['LearningRateMonitor', Watch()]).plan()
+    plan = engine('w', net, stages, hooks=['LearningRateMonitor', Watch()]).plan()
     for width in (80, 100):
         assert max(map(len, plan.text(width).splitlines())) <= width
     lines = [line.split() for line in str(plan).splitlines()]

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -97,7 +98,14 @@ def root(tmp_path_factory):
 @pytest.fixture
 def written(root):
     def read(case):
-        return [Written(path) for path in sorted((root / case).glob('wandb/offline-run*/*.wandb'))]
+        # wandb's own process may still write when that of the script has ended.
+        end = time.monotonic() + 30
+        while True:
+            paths = sorted((root / case).glob('wandb/offline-run*/*.wandb'))
+            runs = [Written(path) for path in paths]
+            if all(run.exit is not None for run in runs) or time.monotonic() > end:
+                return runs
+            time.sleep(0.2)
 
     return read
 
