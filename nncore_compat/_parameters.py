@@ -27,6 +27,17 @@ def first(model: nn.Module) -> Any:
     return found
 
 
+def size(parameter: Any) -> int:
+    """Return the number of elements of a parameter; those of lazy modules do not know it yet."""
+    return 0 if isinstance(parameter, nn.parameter.UninitializedParameter) else parameter.numel()
+
+
+def count(model: nn.Module) -> tuple[int, int]:
+    """Return how many parameters a model has, and how many of them are trained."""
+    sizes = [(size(one), one.requires_grad) for one in model.parameters()]
+    return sum(number for number, _ in sizes), sum(number for number, trained in sizes if trained)
+
+
 def _overrides(model: nn.Module) -> bool:
     kind: Any = type(model)
     methods = (kind.parameters, kind.named_parameters, kind._named_members, kind.named_modules)

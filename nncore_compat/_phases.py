@@ -10,7 +10,8 @@ import torch
 from . import _loader_parts, _ready, _remember, quirks
 from ._errors import located
 from .builder import build_optimizer
-from .hooks import MetricHook
+from .hooks import Hook, MetricHook
+from .hooks.base import meets_hook_defaults
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -105,9 +106,14 @@ def _call_after_train_epoch(engine: Engine) -> None:
 
 def _validation_due(engine: Engine, in_stage: int) -> bool:
     due, changed = validation_due(engine, in_stage)
+    meet(engine, changed)
+    return due
+
+
+def meet(engine: Engine, changed: dict[str, str]) -> None:
+    """Report quirks that change a run, each with what is done instead."""
     for name, message in changed.items():
         quirks.met(name, engine, message)
-    return due
 
 
 def validation_due(engine: Any, in_stage: int) -> tuple[bool, dict[str, str]]:
@@ -142,6 +148,16 @@ def validation_due(engine: Any, in_stage: int) -> tuple[bool, dict[str, str]]:
             f'stages[{engine.stage}].validation counts its interval from epoch {offset + 1}'
         )
     return answer, changed
+
+
+def hook_defaults(engine: Engine) -> dict[str, str]:
+    """Return the quirk of 0.4.7 that hooks would meet, if any does, with what is done instead."""
+    hooks = [hook for hook in engine.hooks.values() if isinstance(hook, Hook)]
+    names = [hook.name for hook in hooks if meets_hook_defaults(hook)]
+    if not names or quirks.active('hook-defaults'):
+        return {}
+    events = 'before_epoch, after_epoch, before_iter and after_iter'
+    return {'hook-defaults': f'events fall back to {events} in {", ".join(names)}'}
 
 
 def forward(engine: Engine, data: Any) -> dict[str, Any]:

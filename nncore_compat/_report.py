@@ -19,6 +19,7 @@ import torch
 from . import _options, quirks
 from ._clock import HOOKS, Clock
 from ._files import replacing
+from ._parameters import count
 from ._plain import described
 from .comm import get_world_size, is_main_process
 from .hooks import Hook
@@ -111,7 +112,7 @@ def _ending(engine: Engine, error: BaseException | None) -> str:
 
 def _place(engine: Engine) -> dict[str, Any]:
     trainer, device = engine.trainer, engine._model_device
-    parameters = list(engine.model.parameters())
+    parameters, trainable = count(engine.model)
     return {
         'host': socket.gethostname(),
         'processes': get_world_size(),
@@ -126,8 +127,8 @@ def _place(engine: Engine) -> dict[str, Any]:
         'threads': torch.get_num_threads(),
         'model': {
             'class': type(engine.model).__name__,
-            'parameters': sum(p.numel() for p in parameters),
-            'trainable': sum(p.numel() for p in parameters if p.requires_grad),
+            'parameters': parameters,
+            'trainable': trainable,
         },
         'stages': described(list(engine.stages)),
         'resumed_from': engine._resumed_from,

@@ -303,11 +303,7 @@ class State:
             return _batches.length(loader)
         length = self._lengths.get(id(loader))
         if length is None:
-            try:
-                length = len(loader)
-            except (TypeError, NotImplementedError):
-                length = _batches.length(loader)
-            self._lengths[id(loader)] = length
+            length = self._lengths[id(loader)] = _batches.length(loader)
         return length
 
 

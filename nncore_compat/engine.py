@@ -51,7 +51,6 @@ from .buffer import Buffer
 from .builder import build_model
 from .comm import broadcast, get_world_size, is_distributed, is_main_process
 from .hooks import CheckpointHook, ClosureHook, EventWriterHook, Hook, OptimizerHook
-from .hooks.base import meets_hook_defaults
 from .utils import load_checkpoint
 
 if TYPE_CHECKING:
@@ -686,7 +685,7 @@ class Engine(State):
                 "expected 'train' or a single loader"
             )
         _loaders.refuse_empty(self.data_loaders)
-        self._meet_hook_defaults()
+        _phases.meet(self, _phases.hook_defaults(self))
         processes = f'{get_world_size()} processes' if is_distributed() else False
         self.logger.info(
             f'Distributed: {processes}, AMP: {self.get_amp_type()}, Debug: {self.debug}'
@@ -847,17 +846,6 @@ class Engine(State):
             self._notices.append(message)
         else:
             self.logger.info(message)
-
-    def _meet_hook_defaults(self) -> None:
-        hooks = [hook for hook in self.hooks.values() if isinstance(hook, Hook)]
-        names = [hook.name for hook in hooks if meets_hook_defaults(hook)]
-        if names and not quirks.active('hook-defaults'):
-            quirks.met(
-                'hook-defaults',
-                self,
-                f'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
-                f'{", ".join(names)}',
-            )
 
 
 def _user() -> str:

@@ -38,8 +38,6 @@ class View(State):
 
     debug = False
     meta = None
-    # What has ended the fit before its time.
-    _failure: BaseException | None = None
 
     def __init__(
         self, trainer: Trainer, module: LightningModule, hooks: OrderedDict[str, Hook]

@@ -13,6 +13,7 @@ from .._preflight import Problem, told
 from ..comm import is_main_process
 from ..hooks import CheckpointHook, Hook, LrUpdaterHook, MetricHook, OptimizerHook
 from ..hooks._evaluating import EvaluatingHook
+from ..hooks.lr_updater import warmup_steps
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -76,7 +77,7 @@ def _of_warmup(cfg: dict[str, Any], where: str, epochs: int, batches: int) -> It
     warmup, schedule = cfg.get('warmup'), cfg.get('lr_schedule')
     if warmup is None:
         return
-    steps = warmup['steps' if 'steps' in warmup else 'step']
+    steps = warmup_steps(warmup)
     by_iter = warmup['type'] == 'iter'
     total = epochs * (batches if by_iter else 1)
     if steps > total:

@@ -14,6 +14,7 @@ from .. import _phases, _snapshot, _stages
 from .._preflight import told
 from .._state import State
 from ..hooks import CheckpointHook, LrUpdaterHook
+from ..hooks.lr_updater import warmup_steps
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -252,7 +253,7 @@ def _warmup_end(stage: dict[str, Any]) -> int:
     cfg = stage.get('warmup')
     if cfg is None or cfg['type'] != 'iter':
         return -1
-    return math.floor(cfg['steps' if 'steps' in cfg else 'step'])
+    return math.floor(warmup_steps(cfg))
 
 
 def _looked_at(length: int, count: int, done: int, last_warm: int) -> Iterator[int]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from .. import _loader_parts
+from .._parameters import size
 from ..hooks import OptimizerHook
+from ..hooks.lr_updater import warmup_steps
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -87,7 +87,7 @@ def loaders(data_loaders: dict[str, Any]) -> list[Loader]:
                     split,
                     _loader_parts.length(loader),
                     _batch_size(loader),
-                    _length(getattr(loader, 'dataset', None)),
+                    _loader_parts.length(getattr(loader, 'dataset', None)),
                     getattr(loader, 'num_workers', None),
                     known.get(id(loader)),
                 )
@@ -120,13 +120,6 @@ def _batch_size(loader: Any) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _length(dataset: Any) -> int | None:
-    try:
-        return len(dataset)
-    except (TypeError, NotImplementedError):
-        return None
-
-
 def steps(engine: Engine, epochs: int, length: int, done: int) -> int | None:
     """Return how often the optimizer steps.
 
@@ -143,21 +136,9 @@ def steps(engine: Engine, epochs: int, length: int, done: int) -> int | None:
     return epochs * math.ceil(length / window) - done // window
 
 
-def count(model: nn.Module) -> tuple[int, int]:
-    """Return how many parameters a model has, and how many of them are trained."""
-    parameters = list(model.parameters())
-    sizes = [(_size(one), one.requires_grad) for one in parameters]
-    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
-
-
 def group_sizes(optimizer: Any) -> list[int]:
     """Return the number of parameters in each group of an optimizer."""
-    return [sum(map(_size, group['params'])) for group in optimizer.param_groups]
-
-
-def _size(parameter: Any) -> int:
-    # Lazy modules do not know yet.
-    return 0 if isinstance(parameter, nn.parameter.UninitializedParameter) else parameter.numel()
+    return [sum(map(size, group['params'])) for group in optimizer.param_groups]
 
 
 def optimizer(optimizer: Any) -> str:
@@ -200,7 +181,7 @@ def warmup(cfg: dict[str, Any] | None) -> str:
     """Return a ``warmup`` in words."""
     if cfg is None:
         return 'none'
-    steps = cfg['steps' if 'steps' in cfg else 'step']
+    steps = warmup_steps(cfg)
     unit = 'epoch' if cfg['type'] == 'epoch' else 'iteration'
     plural = '' if steps == 1 else 's'
     way = 'at' if cfg['policy'] == 'constant' else 'from'

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _auto_resume, _options, _phases, _resume, _stages, quirks
+from .._parameters import count
 from .._preflight import Problem, noting
 from .._random import unnoticed
 from .._state_dict import inner, uncompiled
 from ..hooks import ClosureHook, Hook
-from ..hooks.base import meets_hook_defaults, method_for
+from ..hooks.base import method_for
+from ..hooks.lr_updater import warmup_steps
 from . import checks, facts
 from .course import Course, Rates, Start, course, start_of
 
@@ -163,7 +165,7 @@ class _Planner:
     def _run(self) -> Plan:
         engine = self.engine
         trainer: Any = engine._run.trainer
-        parameters, trainable = facts.count(engine.model)
+        parameters, trainable = count(engine.model)
         return Plan(
             model=type(uncompiled(inner(engine.model))).__name__,
             parameters=parameters,
@@ -220,16 +222,7 @@ class _Planner:
         made.rates, made.checkpoints = walked.rates, walked.saved
         made.stages = self._stages(start, length, optimizers, walked)
         made.differences = walked.quirks
-        names = [
-            hook.name
-            for hook in engine.hooks.values()
-            if isinstance(hook, Hook) and meets_hook_defaults(hook)
-        ]
-        if names and not quirks.active('hook-defaults'):
-            made.differences['hook-defaults'] = (
-                'events fall back to before_epoch, after_epoch, before_iter and after_iter in '
-                + ', '.join(names)
-            )
+        made.differences.update(_phases.hook_defaults(engine))
         made.changers = self._changers()
         made._warmups = self._warmups(made, start, length)
         validates = any(stage.validated for stage in made.stages)
@@ -316,7 +309,7 @@ class _Planner:
         for cfg in self.engine.stages:
             warmup = cfg.get('warmup')
             if warmup is not None:
-                steps = warmup['steps' if 'steps' in warmup else 'step']
+                steps = warmup_steps(warmup)
                 steps *= 1 if warmup['type'] == 'iter' else length
                 overridden = warmup['type'] == 'epoch' and (
                     (cfg.get('lr_schedule') or {}).get('type') == 'iter'

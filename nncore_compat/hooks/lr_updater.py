@@ -53,6 +53,11 @@ def _inv(base_lr: float, progress: int, gamma: float, power: float = 1, **kwargs
     return base_lr * (gamma * progress + 1) ** (-power)
 
 
+def warmup_steps(warmup: Mapping[str, Any]) -> float:
+    """Returns how long a warm-up lasts: nncore reads `steps`, and its documentation has `step`."""
+    return warmup['steps' if 'steps' in warmup else 'step']
+
+
 @HOOKS.register()
 class LrUpdaterHook(Hook):
     """Sets the learning rates as the stage's `lr_schedule` and `warmup` say.
@@ -140,7 +145,7 @@ class LrUpdaterHook(Hook):
 
         warmup = self._warm_cfg
         if warmup is not None and warmup['type'] == unit:
-            steps = warmup['steps' if 'steps' in warmup else 'step']
+            steps = warmup_steps(warmup)
             if progress < steps:
                 scale = self._warmup_scale(warmup, 1 - progress / steps)
                 rates = [rate * scale for rate in rates]
