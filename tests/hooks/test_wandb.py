@@ -80,8 +80,8 @@ class Written:
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp('wandb')
-    # Where this process has run wandb itself, the script would use the one that does the work for it
-    # here, and not wait for that at its end.
+    # Where this process has run wandb itself, the script would use the service that was started
+    # here, and not wait for it at its end.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith('WANDB')}
     env = {
         **inherited,
