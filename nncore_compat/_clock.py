@@ -47,12 +47,18 @@ class Clock:
             self._turn()
             self._stack.pop()
 
-    def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that counts for a phase."""
+    def timed(self, phase: str, function: Callable[..., Any], name: str = '') -> Callable[..., Any]:
+        """Return a function that counts for a phase.
+
+        Args:
+            phase: One of `PHASES`.
+            function: What it does.
+            name: Who does it, within the phase.
+        """
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self.during(phase):
+            with self.during(phase, name):
                 return function(*args, **kwargs)
 
         return call

@@ -142,8 +142,7 @@ def _who(engine: Engine, clock: Clock) -> dict[str, Any]:
             'name': name,
             'class': f'{type(one).__module__}.{type(one).__qualname__}',
             'kind': 'hook' if isinstance(one, Hook) else 'callback',
-            # Lightning calls its callbacks itself.
-            'seconds': took.get(name, 0.0) if isinstance(one, Hook) else None,
+            'seconds': took.get(name, 0.0),
         }
         for name, one in engine.hooks.items()
     ]

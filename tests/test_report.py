@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from nncore_compat import CheckpointHook, Hook, _clock, _options, _report
@@ -84,12 +84,17 @@ def test_each_second_is_in_its_phase(path, ticks, tmp_path, monkeypatch):
     data = SlowPoints()
     data.takes = ticks.take
     loaders = {'train': DataLoader(data, 4), 'val': DataLoader(tiny.Points(6), 4)}
+
+    def takes_half(*args):
+        ticks.take(0.5)
+
+    callback = LambdaCallback(on_train_batch_start=takes_half)
     engine = tiny.engine(
         tmp_path / 'w',
         model,
         tiny.stage(epochs=2, validation={'interval': 1}),
         loaders,
-        hooks=[Slow(ticks.take), LambdaCallback(on_train_batch_start=lambda *a: ticks.take(0.5))],
+        hooks=[Slow(ticks.take), callback],
     )
     # 2 epochs of 3 iterations over 10 points, and validations of 2.
     monkeypatch.setattr(torch.optim.SGD, 'step', taking(1000, torch.optim.SGD.step))
@@ -103,16 +108,43 @@ def test_each_second_is_in_its_phase(path, ticks, tmp_path, monkeypatch):
         'forward': 6 * 10,
         'backward': 6 * 20000,
         'step': 6 * 1000,
-        'hooks': 6 * 100 + 2 * 50,
+        'hooks': 6 * (100 + 0.5) + 2 * 50,
         'validation': 2 * 2 * (10 + 7),
         'testing': 0,
         'checkpoint': 2 * 300000,
-        'other': 6 * 0.5,
+        'other': 0,
     }
     assert launch['seconds'] == ticks.now
     took = {hook['name']: hook['seconds'] for hook in launch['hooks']}
     assert took['Slow'] == 6 * 100 + 2 * 50 and took['OptimizerHook'] == 0
-    assert took['LambdaCallback'] is None
+    assert took['LambdaCallback'] == 6 * 0.5
+    assert vars(callback)['on_train_batch_start'] is takes_half
+
+
+def test_callbacks_are_timed_while_they_are_there(path, ticks, tmp_path):
+    class Half(Callback):
+        def on_train_batch_end(self, *args):
+            ticks.take(0.5)
+
+    class Swap(Hook):
+        def after_train_epoch(self, engine):
+            if engine.epoch == 0:
+                engine.register_hook(second)
+            elif engine.epoch == 1:
+                engine.unregister_hook('Half')
+
+    first, second = Half(), Half()
+    stays = LambdaCallback(on_train_batch_end=lambda *args: ticks.take(7))
+    engine = tiny.engine(tmp_path / 'w', stages=tiny.stage(epochs=3), hooks=[stays, first, Swap()])
+    engine.launch()
+    (launch,) = json.loads(path.read_text())['launches']
+    took = {hook['name']: hook['seconds'] for hook in launch['hooks']}
+    # Who has left the list by the end is in the sum alone.
+    assert 'Half' not in took and took['Half_2'] == 6 * 0.5
+    assert took['LambdaCallback'] == 9 * 7
+    assert launch['seconds_by_phase']['hooks'] == 6 * 0.5 + 6 * 0.5 + 9 * 7
+    assert launch['loop'] == 'lean'
+    assert 'on_train_batch_end' not in {**vars(first), **vars(second)}
 
 
 def test_a_phase_within_another_is_taken_from_it(ticks):

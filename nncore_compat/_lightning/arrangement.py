@@ -22,6 +22,7 @@ from .requirements import (
     validates,
 )
 from .segment import Segment
+from .timing import TimedCallbacks
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -63,6 +64,7 @@ class Arrangement:
         self.first = FirstSegment(module)
         self._joined: list[Callback] = []
         self._running = False
+        self._timed: TimedCallbacks | None = None
 
     def check(self, callback: Any) -> None:
         """Refuse a callback that needs what the user has switched off, or a writer's logger.
@@ -81,6 +83,8 @@ class Arrangement:
             ValueError: A callback cannot work in it.
         """
         self._made = [one for one in self.trainer.callbacks if one is not self._guest]
+        clock = self.engine._clock
+        self._timed = None if clock is None else TimedCallbacks(clock)
         self._arrange()
         for callback in self._joined:
             self.check(callback)
@@ -95,6 +99,8 @@ class Arrangement:
     def end(self) -> None:
         """Let changes of the list wait for the next fit."""
         self._running = False
+        if self._timed is not None:
+            self._timed.end()
 
     def follow(self) -> None:
         """Bring a running fit up to date with the list.
@@ -152,6 +158,9 @@ class Arrangement:
         self.trainer.callbacks = [*callbacks, *self._others()]
         if self._guest is not None:
             self.trainer.callbacks.insert(0, self._guest)
+        if self._timed is not None:
+            hooks = self.engine.hooks
+            self._timed.follow({k: one for k, one in hooks.items() if _among(one, joined)})
 
     def _others(self) -> list[Callback]:
         if self._guest is not None:

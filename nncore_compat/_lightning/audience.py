@@ -42,7 +42,7 @@ class Audience:
                 method
                 for one in self._callbacks
                 # Asked for as they will be called: some make their methods as they go.
-                if not _does_nothing(method := getattr(one, event), event)
+                if not does_nothing(method := getattr(one, event), event)
             )
         return methods
 
@@ -59,5 +59,11 @@ class Audience:
             self.look()
 
 
-def _does_nothing(method: Any, event: str) -> bool:
+def does_nothing(method: Any, event: str) -> bool:
+    """Tell whether a method of a callback is the one that Lightning's base class has.
+
+    Args:
+        method: The method.
+        event: Its name.
+    """
     return getattr(method, '__func__', None) is getattr(Callback, event)
