@@ -48,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     settle(parser, options)
     if options.verify is not None:
         from ._verify import command
+        from ._verify.obstacles import obstacle
 
-        problem = command.obstacle(options)
+        problem = obstacle(options)
         if problem:
             parser.error(f'--verify: {problem}')
         sys.exit(command.run(options.verify, list(target)))

@@ -736,7 +736,7 @@ class Engine(State):
             >>> plan.ok, plan.iterations > 0
             (True, True)
         """
-        from ._plan.plan import plan
+        from ._plan.planner import plan
 
         return plan(self, eval=eval, resume=resume)
 

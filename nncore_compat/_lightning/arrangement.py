@@ -159,8 +159,8 @@ class Arrangement:
         if self._guest is not None:
             self.trainer.callbacks.insert(0, self._guest)
         if self._timed is not None:
-            hooks = self.engine.hooks
-            self._timed.follow({k: one for k, one in hooks.items() if _among(one, joined)})
+            named = self.engine.hooks.items()
+            self._timed.follow({k: one for k, one in named if not isinstance(one, Hook)})
 
     def _others(self) -> list[Callback]:
         if self._guest is not None:

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from .._clock import HOOKS, Clock
 from .audience import does_nothing
 
-EVENTS = tuple(name for name in vars(Callback) if name.startswith('on_')) + ('setup', 'teardown')
+EVENTS = ('setup', 'teardown', *(name for name in vars(Callback) if name.startswith('on_')))
 _ABSENT = object()
 
 

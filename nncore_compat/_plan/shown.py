@@ -10,7 +10,7 @@ from .. import _preflight, _preview
 from .._preflight import Problem
 from ..comm import is_main_process
 from .chart import PLAIN
-from .plan import plan
+from .planner import plan
 from .text import problems
 
 if TYPE_CHECKING:
