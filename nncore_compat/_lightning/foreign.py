@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -37,6 +37,9 @@ REFUSED = {
         'torch.optim.swa_utils.update_bn(loader, model) does the same'
     ),
 }
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 def as_callback(hook: Hook | dict[str, Any] | str, **kwargs: Any) -> Callback:
@@ -141,7 +144,7 @@ class HookCallback(Callback):
     ) -> None:
         if self.view is not None and isinstance(self.hook, EventWriterHook):
             self.view._failure = exception
-            self.hook.after_launch(self.view)
+            self.hook.after_launch(cast('Engine', self.view))
         self._leave(module)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -210,7 +213,9 @@ class HookCallback(Callback):
                 self.view.remember(outputs, batch)
             if isinstance(self.hook, MetricHook):
                 # What is returned, not what is kept of it: only scalars and private keys are.
-                self.hook.update(self.view, outputs if isinstance(outputs, Mapping) else {})
+                self.hook.update(
+                    cast('Engine', self.view), outputs if isinstance(outputs, Mapping) else {}
+                )
             self.hook.after_val_iter(self.view)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:

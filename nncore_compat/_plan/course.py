@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import _phases, _snapshot, _stages
 from .._preflight import told
@@ -227,7 +227,7 @@ class _Walk:
         for index in _looked_at(self.length, count, done, warm):
             counters._iter = epoch * self.length + index
             if updater is not None:
-                updater.before_train_iter(counters)
+                updater.before_train_iter(cast('Engine', counters))
             rates.iterations.append(counters._iter)
             rates.epochs.append(epoch)
             rates.stages.append(counters._stage)

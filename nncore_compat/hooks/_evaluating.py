@@ -1,11 +1,14 @@
 """What hooks that produce metrics have in common: when, and the best so far."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import quirks
 from ._checks import check_count
 from .base import Hook
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 class EvaluatingHook(Hook):
@@ -61,7 +64,7 @@ class EvaluatingHook(Hook):
                     self._low_values[key] = metrics[key]
                 yield f'best_{key}', self._low_values[key]
 
-    def _is_due(self, engine: Any) -> bool:
+    def _is_due(self, engine: Engine) -> bool:
         late = self.every_n_epochs(engine, self._interval)
         if quirks.active('eval-interval'):
             return late

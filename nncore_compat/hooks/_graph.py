@@ -6,14 +6,17 @@ import io
 import random
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+if TYPE_CHECKING:
+    from ..engine import Engine
 
-def add_graph(writer: Any, engine: Any, source: Any) -> None:
+
+def add_graph(writer: Any, engine: Engine, source: Any) -> None:
     """Writes the graph of the engine's model, or logs why there is none.
 
     Args:

@@ -8,7 +8,10 @@ import logging
 import os
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 # Left in the work_dir until the run ends: where its records began.
 MARK = '.nncore_compat.json'
@@ -28,7 +31,7 @@ class Records:
     goes_on: bool
     origin: str | None = None
 
-    def saved(self, engine: Any, name: str) -> Any:
+    def saved(self, engine: Engine, name: str) -> Any:
         """Return what a hook noted of its records at the moment where the run is taken up.
 
         Args:
@@ -51,7 +54,7 @@ class Records:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def begin(self, engine: Any, state: Any) -> None:
+    def begin(self, engine: Engine, state: Any) -> None:
         """Note where the records begin, for a start that finds no more than this one.
 
         Args:
@@ -63,13 +66,13 @@ class Records:
             json.dump({'from': self.origin, 'state': state}, file)
 
 
-def end(engine: Any) -> None:
+def end(engine: Engine) -> None:
     """Forget where the records began: the run is over, or nobody is to take it up."""
     with contextlib.suppress(OSError):
         os.remove(_mark(engine))
 
 
-def _mark(engine: Any) -> str:
+def _mark(engine: Engine) -> str:
     return os.path.join(os.path.expanduser(engine.work_dir), MARK)
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _files, comm
 from .._work_dir import Place
@@ -12,6 +12,9 @@ from ..builder import HOOKS
 from ..comm import main_only
 from ._checks import check_choice, check_count
 from .base import Hook, length_of
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 _OWN = re.compile(r'(epoch|iter)_\d+\.pth')
 
@@ -109,13 +112,13 @@ class CheckpointHook(Hook):
         return self._save_best
 
     @main_only
-    def before_launch(self, engine: Any) -> None:
+    def before_launch(self, engine: Engine) -> None:
         """Makes the folder."""
         self._out = self.folder(engine)
         self._place = Place(self._out)
         os.makedirs(self._out, exist_ok=True)
 
-    def folder(self, engine: Any) -> str:
+    def folder(self, engine: Engine) -> str:
         """Where the checkpoints go.
 
         Args:
@@ -130,14 +133,14 @@ class CheckpointHook(Hook):
         """
         return os.path.expanduser(engine.work_dir if self._place is None else self._place.path)
 
-    def _after_train_iter(self, engine: Any) -> None:
+    def _after_train_iter(self, engine: Engine) -> None:
         # When all hooks have had their turn. The end of an epoch is saved in a moment.
         if self.every_n_iters(engine, self._every_n_iters or 0) and not (
             self.last_iter_in_epoch(engine) and self._is_due(engine)
         ):
             engine._when_at_rest(self.save_now)
 
-    def save_now(self, engine: Any) -> None:
+    def save_now(self, engine: Engine) -> None:
         """Saves `iter_<n>.pth`; for when an iteration is over.
 
         Args:
@@ -151,7 +154,7 @@ class CheckpointHook(Hook):
         """
         self._save(engine, f'iter_{engine.iter}.pth', engine.epoch)
 
-    def has_saved(self, engine: Any) -> bool:
+    def has_saved(self, engine: Engine) -> bool:
         """Tells whether nothing was trained since the newest file; known in the main process only.
 
         Args:
@@ -167,18 +170,18 @@ class CheckpointHook(Hook):
         """
         return self._safe == engine.iter
 
-    def after_train_epoch(self, engine: Any) -> None:
+    def after_train_epoch(self, engine: Engine) -> None:
         """Saves the checkpoint, when it is time."""
         due = self._is_due(engine)
         self._passed = None if due else engine.iter
         if due:
             self._save(engine, f'epoch_{engine.epoch + 1}.pth', engine.epoch + 1)
 
-    def _after_val_epoch(self, engine: Any) -> None:
+    def _after_val_epoch(self, engine: Engine) -> None:
         # When the results are known, of hooks that come later too.
         engine._when_at_rest(self._save_if_best)
 
-    def after_launch(self, engine: Any) -> None:
+    def after_launch(self, engine: Engine) -> None:
         """Saves the checkpoint that would have come later, when training was stopped."""
         if engine._stopped and self._passed == engine.iter:
             self._save(engine, f'epoch_{engine.epoch}.pth', engine.epoch)
@@ -193,11 +196,11 @@ class CheckpointHook(Hook):
         self._kept = [name for name in state_dict['kept'] if _OWN.fullmatch(name)]
         self._best, self._passed = state_dict['best'], state_dict['passed']
 
-    def _is_due(self, engine: Any) -> bool:
+    def _is_due(self, engine: Engine) -> bool:
         return self.last_epoch(engine) or self.every_n_epochs(engine, self._interval)
 
-    def _save_if_best(self, engine: Any) -> None:
-        if length_of(engine, engine.data_loaders['val']) == 0:
+    def _save_if_best(self, engine: Engine) -> None:
+        if self._save_best is None or length_of(engine, engine.data_loaders['val']) == 0:
             return
         value = engine._metric(self._save_best, 'CheckpointHook.save_best')
         better = self._best is None or (
@@ -208,7 +211,7 @@ class CheckpointHook(Hook):
             name = re.sub(r'[^\w.-]+', '_', f'best_{self._save_best}.pth')
             self._save(engine, name, engine.epoch, listed=False)
 
-    def _save(self, engine: Any, name: str, epoch: int, listed: bool = True) -> None:
+    def _save(self, engine: Engine, name: str, epoch: int, listed: bool = True) -> None:
         # Every process has the list, though only one has the files.
         gone = self._listed(name) if listed else []
         path = os.path.join(self.folder(engine), name)

@@ -1,10 +1,13 @@
 """Metrics of the data set's own `evaluate` method."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..builder import HOOKS
 from ._evaluating import EvaluatingHook
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 @HOOKS.register()
@@ -42,7 +45,7 @@ class EvalHook(EvaluatingHook):
         super().__init__(interval, high_keys, low_keys)
         self._run_test = run_test
 
-    def after_val_epoch(self, engine: Any) -> None:
+    def after_val_epoch(self, engine: Engine) -> None:
         """Evaluates and updates the buffer."""
         dataset = engine.data_loaders['test'].dataset
         if not hasattr(dataset, 'evaluate') or not self._is_due(engine):

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._registry import Registry
 from ..builder import HOOKS
 from .base import Hook
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 POLICIES = Registry('policy')
 
@@ -107,17 +110,17 @@ class LrUpdaterHook(Hook):
         0.25
     """
 
-    def before_stage(self, engine: Any) -> None:
+    def before_stage(self, engine: Engine) -> None:
         """Reads the stage's settings and notes the rates to begin with."""
         self._schd_cfg: Mapping[str, Any] | None = engine.cur_stage.get('lr_schedule')
         self._warm_cfg: Mapping[str, Any] | None = engine.cur_stage.get('warmup')
         self._base_rates(engine)
 
-    def before_train_epoch(self, engine: Any) -> None:
+    def before_train_epoch(self, engine: Engine) -> None:
         """Sets the rates that change by epoch."""
         self._update(engine, 'epoch', engine.epoch_in_stage, engine.cur_stage['epochs'])
 
-    def before_train_iter(self, engine: Any) -> None:
+    def before_train_iter(self, engine: Engine) -> None:
         """Sets the rates that change by iteration."""
         settings = (self._schd_cfg, self._warm_cfg)
         if any(cfg is not None and cfg['type'] == 'iter' for cfg in settings):
@@ -126,12 +129,12 @@ class LrUpdaterHook(Hook):
         else:
             self._base_rates(engine)
 
-    def _base_rates(self, engine: Any) -> list[float]:
+    def _base_rates(self, engine: Engine) -> list[float]:
         # A group may have come since: unfrozen layers.
         groups = engine.optimizer.param_groups
         return [group.setdefault('base_lr', group['lr']) for group in groups]
 
-    def _update(self, engine: Any, unit: str, progress: int, max_progress: int) -> None:
+    def _update(self, engine: Engine, unit: str, progress: int, max_progress: int) -> None:
         groups = engine.optimizer.param_groups
         rates = self._base_rates(engine)
         changed = False

@@ -1,13 +1,16 @@
 """Empties the memory cache of the accelerator."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..builder import HOOKS
 from ._checks import check_events
 from .base import Hook
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 @HOOKS.register()
@@ -31,6 +34,6 @@ class EmptyCacheHook(Hook):
         for name in events:
             setattr(self, name, self._empty_cache)
 
-    def _empty_cache(self, engine: Any) -> None:
+    def _empty_cache(self, engine: Engine) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -20,6 +20,8 @@ from ._torchmetrics import build_metrics
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
+    from ..engine import Engine
+
 
 @HOOKS.register()
 class MetricHook(EvaluatingHook):
@@ -98,7 +100,7 @@ class MetricHook(EvaluatingHook):
         """
         return dict(self._results)
 
-    def before_val_epoch(self, engine: Any) -> None:
+    def before_val_epoch(self, engine: Engine) -> None:
         """Begins anew, if the metrics are due after this epoch."""
         self._due = self._is_due(engine)
         self._running = False
@@ -106,7 +108,7 @@ class MetricHook(EvaluatingHook):
         if self._due:
             self.begin(engine)
 
-    def after_val_epoch(self, engine: Any) -> None:
+    def after_val_epoch(self, engine: Engine) -> None:
         """Computes the results and updates the buffer.
 
         Raises:
@@ -131,7 +133,7 @@ class MetricHook(EvaluatingHook):
         for key, value in pairs:
             engine.buffer.update(key, value)
 
-    def begin(self, engine: Any) -> None:
+    def begin(self, engine: Engine) -> None:
         """Begins anew; the engine calls this before a test.
 
         Args:
@@ -154,7 +156,7 @@ class MetricHook(EvaluatingHook):
             if key[:1] == '_' and key != '_avg_factor':
                 engine.buffer.pop(key, None)
 
-    def update(self, engine: Any, output: Mapping[str, Any]) -> None:
+    def update(self, engine: Engine, output: Mapping[str, Any]) -> None:
         """Updates the metrics; the engine calls this with each batch of validation and testing.
 
         Args:
@@ -201,7 +203,7 @@ class MetricHook(EvaluatingHook):
                 f'is {self._inputs.spec!r}, and the model has returned {has}'
             ) from error
 
-    def compute(self, engine: Any) -> dict[str, Any]:
+    def compute(self, engine: Engine) -> dict[str, Any]:
         """Computes the results, in all processes at once; the engine calls this after a test.
 
         Args:
@@ -241,7 +243,7 @@ class MetricHook(EvaluatingHook):
                     f'Results: {", ".join(map(repr, results))}'
                 )
 
-    def _make_way(self, engine: Any, keys: Iterable[str]) -> None:
+    def _make_way(self, engine: Engine, keys: Iterable[str]) -> None:
         """Removes what this validation has put under these keys already: it would be averaged."""
         for key in keys:
             before = self._sizes.get(key, 0)
@@ -251,7 +253,7 @@ class MetricHook(EvaluatingHook):
                     engine, f'{key!r} takes the place of what the model or `evaluate` calls so'
                 )
 
-    def _tell_uncut(self, engine: Any, value: Any) -> None:
+    def _tell_uncut(self, engine: Engine, value: Any) -> None:
         kind = 'tensor' if torch.is_tensor(value) else type(value).__name__
         self._tell(
             engine,
@@ -259,7 +261,7 @@ class MetricHook(EvaluatingHook):
             f'{kind} that has not one entry for each sample of the batch',
         )
 
-    def _tell(self, engine: Any, message: str) -> None:
+    def _tell(self, engine: Engine, message: str) -> None:
         if message not in self._told:
             self._told.add(message)
             engine.logger.warning(f'{self.name}: {message}')

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +14,9 @@ from ..builder import HOOKS
 from ._checks import check_count
 from ._gradients import average, divide
 from .base import Hook
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 @HOOKS.register()
@@ -61,7 +64,7 @@ class OptimizerHook(Hook):
         self._last_updated_iter = 0
         self._grad_scale_cfg = scaler_settings(grad_scale)
 
-    def before_launch(self, engine: Any) -> None:
+    def before_launch(self, engine: Engine) -> None:
         """Makes the gradient scaler, unless a precision of Lightning's brings its own."""
         cfg = dict(self._grad_scale_cfg)
         if cfg['enabled'] is None:
@@ -71,12 +74,12 @@ class OptimizerHook(Hook):
             engine.logger.info("OptimizerHook.grad_scale gives way to the Trainer's precision")
         self.scaler = torch.amp.GradScaler('cuda', **cfg) if given is None else given
 
-    def before_train_epoch(self, engine: Any) -> None:
+    def before_train_epoch(self, engine: Engine) -> None:
         """Begins a window."""
         self._last_updated_iter = 0
         zero_grad(engine.optimizer)
 
-    def after_train_iter(self, engine: Any) -> None:
+    def after_train_iter(self, engine: Engine) -> None:
         """Back-propagates, and steps when the window is complete.
 
         Raises:
@@ -101,7 +104,7 @@ class OptimizerHook(Hook):
         engine._step_optimizer(self.scaler, functools.partial(self._before_step, engine))
         zero_grad(engine.optimizer)
 
-    def is_stepping(self, engine: Any) -> bool:
+    def is_stepping(self, engine: Engine) -> bool:
         """Tells whether the current iteration is the last of its window.
 
         Args:
@@ -119,7 +122,7 @@ class OptimizerHook(Hook):
         complete = self.every_n_iters_in_epoch(engine, self._interval)
         return complete or self.last_iter_in_epoch(engine)
 
-    def after_train_epoch(self, engine: Any) -> None:
+    def after_train_epoch(self, engine: Engine) -> None:
         """Drops the gradients, so that none is left when hooks run the model."""
         zero_grad(engine.optimizer)
 
@@ -149,7 +152,7 @@ class OptimizerHook(Hook):
         """
         self._last_updated_iter += iterations
 
-    def _before_step(self, engine: Any) -> None:
+    def _before_step(self, engine: Engine) -> None:
         """Clip and record; the gradients are unscaled by now."""
         numbers: dict[str, Any] = {}
         clip = engine.cur_stage.get('grad_clip')
@@ -168,7 +171,7 @@ class OptimizerHook(Hook):
             remember_numbers(engine.buffer, numbers)
 
 
-def _stage_loss(engine: Any) -> torch.Tensor:
+def _stage_loss(engine: Engine) -> torch.Tensor:
     key = engine.cur_stage.get('loss', 'loss')
     if key not in engine.losses:
         returned = ', '.join(map(repr, engine.losses))
@@ -185,7 +188,7 @@ def _stage_loss(engine: Any) -> torch.Tensor:
     return loss
 
 
-def _report_bad_grads(engine: Any) -> None:
+def _report_bad_grads(engine: Engine) -> None:
     names, peaks = [], []
     for name, param in engine.model.named_parameters():
         if param.grad is None:

@@ -1,7 +1,7 @@
 """Exact statistics for the batch normalisation layers."""
 
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,6 +11,9 @@ from .._display import begin_task
 from ..builder import HOOKS
 from ._checks import check_count
 from .base import Hook
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 @HOOKS.register()
@@ -37,7 +40,7 @@ class PreciseBNHook(Hook):
         self._interval = check_count(interval, 'PreciseBNHook.interval', minimum=None)
         self._num_iters = check_count(num_iters, 'PreciseBNHook.num_iters')
 
-    def after_train_epoch(self, engine: Any) -> None:
+    def after_train_epoch(self, engine: Engine) -> None:
         """Recomputes the statistics of the layers in training mode."""
         if not self.every_n_epochs(engine, self._interval) and not self.last_epoch(engine):
             return
@@ -52,7 +55,7 @@ class PreciseBNHook(Hook):
             _average(engine, layers, min(self._num_iters, len(engine.data_loader)))
 
 
-def _average(engine: Any, layers: list[Any], num_iters: int) -> None:
+def _average(engine: Engine, layers: list[Any], num_iters: int) -> None:
     means = [torch.zeros_like(layer.running_mean) for layer in layers]
     variances = [torch.zeros_like(layer.running_var) for layer in layers]
     momenta = [layer.momentum for layer in layers]

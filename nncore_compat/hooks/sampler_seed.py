@@ -1,9 +1,12 @@
 """Another order of the samples in every epoch of a distributed run."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..builder import HOOKS
 from .base import Hook
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 @HOOKS.register()
@@ -19,7 +22,7 @@ class SamplerSeedHook(Hook):
         >>> engine.register_hook('SamplerSeedHook', before='OptimizerHook')
     """
 
-    def before_epoch(self, engine: Any) -> None:
+    def before_epoch(self, engine: Engine) -> None:
         """Sets the epoch of the sampler."""
         sampler: Any = getattr(engine.data_loader, 'sampler', None)
         if hasattr(sampler, 'set_epoch'):

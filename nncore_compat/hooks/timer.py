@@ -1,12 +1,15 @@
 """How long things take."""
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .._timer import Timer
 from ..builder import HOOKS
 from ..comm import main_only
 from .base import Hook
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 @HOOKS.register()
@@ -33,7 +36,7 @@ class TimerHook(Hook):
         self._val_timer = Timer()
 
     @main_only
-    def before_launch(self, engine: Any) -> None:
+    def before_launch(self, engine: Engine) -> None:
         """Starts the clocks."""
         self._total_timer.reset()
         self._data_timer.reset()
@@ -42,7 +45,7 @@ class TimerHook(Hook):
             timer.pause()
 
     @main_only
-    def after_launch(self, engine: Any) -> None:
+    def after_launch(self, engine: Engine) -> None:
         """Logs the speed of training and the time of the run."""
         total = self._total_timer.seconds()
         train = self._train_timer.seconds()
@@ -57,31 +60,31 @@ class TimerHook(Hook):
         engine.logger.info(f'Done running in {_whole(total)} ({_whole(hooks)} on hooks)')
 
     @main_only
-    def before_train_iter(self, engine: Any) -> None:
+    def before_train_iter(self, engine: Engine) -> None:
         """Notes how long the batch took to come."""
         self._before(engine, self._train_timer)
 
     @main_only
-    def after_train_iter(self, engine: Any) -> None:
+    def after_train_iter(self, engine: Engine) -> None:
         """Notes how long the iteration took."""
         self._after(engine, '_train_time', self._train_timer)
 
     @main_only
-    def before_val_iter(self, engine: Any) -> None:
+    def before_val_iter(self, engine: Engine) -> None:
         """Notes how long the batch took to come."""
         self._before(engine, self._val_timer)
 
     @main_only
-    def after_val_iter(self, engine: Any) -> None:
+    def after_val_iter(self, engine: Engine) -> None:
         """Notes how long the iteration took."""
         self._after(engine, '_val_time', self._val_timer)
 
-    def _before(self, engine: Any, timer: Timer) -> None:
+    def _before(self, engine: Engine, timer: Timer) -> None:
         self._iter_timer.reset()
         timer.resume()
         engine.buffer.update('_data_time', self._data_timer.seconds())
 
-    def _after(self, engine: Any, key: str, timer: Timer) -> None:
+    def _after(self, engine: Engine, key: str, timer: Timer) -> None:
         self._data_timer.reset()
         timer.pause()
         engine.buffer.update('_total_time', self._total_timer.seconds())

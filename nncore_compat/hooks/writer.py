@@ -1,7 +1,7 @@
 """The hook that has metrics written, and the writers."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._registry import build_known
 from ..builder import HOOKS
@@ -17,6 +17,9 @@ from ._writers.metrics import Averages, scalar_keys, share
 from ._writers.tensorboard import TensorboardWriter
 from ._writers.wandb import WandbWriter
 from .base import Hook, length_of
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 _PACKAGE = __name__.partition('.')[0] + '.'
 
@@ -78,7 +81,7 @@ class EventWriterHook(Hook):
         self._left_out: list[Writer] = []
 
     @main_only
-    def before_launch(self, engine: Any) -> None:
+    def before_launch(self, engine: Engine) -> None:
         """Opens the writers; where an interrupted run is taken up, they go back to its end."""
         self._attempts.begin(engine)
         self._open, self._left_out = [], []
@@ -97,9 +100,9 @@ class EventWriterHook(Hook):
             records.begin(engine, self.state_dict())
 
     @main_only
-    def after_launch(self, engine: Any) -> None:
+    def after_launch(self, engine: Engine) -> None:
         """Closes the writers, unless they are closed."""
-        failed = getattr(engine, '_failure', None) is not None
+        failed = engine.failure is not None
         writers = self._open
         if writers is None:
             writers = [] if failed else self._writers
@@ -128,7 +131,7 @@ class EventWriterHook(Hook):
     def _is_left_out(self, writer: Writer) -> bool:
         return any(writer is one for one in self._left_out)
 
-    def after_train_iter(self, engine: Any) -> None:
+    def after_train_iter(self, engine: Engine) -> None:
         """Writes when it is time.
 
         Raises:
@@ -145,11 +148,11 @@ class EventWriterHook(Hook):
         self._write(engine, window)
 
     @main_only
-    def after_val_epoch(self, engine: Any) -> None:
+    def after_val_epoch(self, engine: Engine) -> None:
         """Writes the results of the validation."""
         self._write(engine, length_of(engine, engine.data_loader))
 
-    def _check_factor(self, engine: Any) -> None:
+    def _check_factor(self, engine: Engine) -> None:
         # Not after the first window, which may be hours away. A writer of the user's may do
         # without, and a hook of the user's may still bring it.
         ours = [_is_ours(type(one)) for one in self._writers]
@@ -158,7 +161,7 @@ class EventWriterHook(Hook):
             for key in scalar_keys(engine.buffer)[:1]:
                 engine.buffer.avg(key)
 
-    def _write(self, engine: Any, window_size: int) -> None:
+    def _write(self, engine: Engine, window_size: int) -> None:
         averages = Averages(engine.buffer)
         for writer in self._writers:
             if self._is_left_out(writer):

@@ -43,6 +43,7 @@ class FakeEngine:
     """
 
     _quirks_met: tuple[str, ...] = ()
+    failure: BaseException | None = None
 
     def __init__(
         self,

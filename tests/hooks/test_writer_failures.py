@@ -218,7 +218,7 @@ def test_an_error_closes_writers_and_is_the_one_to_see(tmp_path):
     engine = hook_engine([bad, good], tmp_path)
     hook = engine.hooks['EventWriterHook']
     hook.before_launch(engine)
-    engine._failure = KeyboardInterrupt()
+    engine.failure = KeyboardInterrupt()
     hook.after_launch(engine)
     hook.after_launch(engine)
     assert good.calls == bad.calls == ['open', 'close']
@@ -226,7 +226,7 @@ def test_an_error_closes_writers_and_is_the_one_to_see(tmp_path):
         True
     ]
     # And again for the next launch.
-    engine._failure = None
+    engine.failure = None
     bad.event = None
     engine.run()
     assert good.calls[2:] == ['open', *['write'] * 6, 'close']
@@ -234,7 +234,7 @@ def test_an_error_closes_writers_and_is_the_one_to_see(tmp_path):
 
 def test_writers_that_were_never_opened_are_not_closed_by_an_error(tmp_path):
     engine = hook_engine([Mine()], tmp_path)
-    engine._failure = ValueError()
+    engine.failure = ValueError()
     hook = engine.hooks['EventWriterHook']
     hook.after_launch(engine)
     assert hook._writers[0].calls == []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .base import Writer
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 # What follows from a failure.
 _THEN = {
@@ -33,7 +36,7 @@ class Attempts:
         self._failures: Counter[tuple[str, str]] = Counter()
         self._logger: logging.Logger | None = None
 
-    def begin(self, engine: Any) -> None:
+    def begin(self, engine: Engine) -> None:
         """Begin to count, and find out whom to tell."""
         self._calls.clear()
         self._failures.clear()
@@ -60,7 +63,7 @@ class Attempts:
             return True, getattr(writer, event)(*args)
         except Exception as error:
             # Where another error ends the run, that is the one to see.
-            ending = event == 'close' and getattr(engine, '_failure', None) is not None
+            ending = event == 'close' and args[0].failure is not None
             if self._logger is None or not (ending or writer.survives(error)):
                 raise
             self._failures[key] += 1

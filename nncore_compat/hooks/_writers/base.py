@@ -1,11 +1,14 @@
 """What writers have in common."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..._registry import Registry
 from ...comm import get_world_size, is_main_only
 from .metrics import progress
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 WRITERS = Registry('writer')
 
@@ -29,11 +32,11 @@ class Writer(ABC):
         >>> _ = WRITERS.pop('PrintWriter')
     """
 
-    def _collect_metrics(self, engine: Any, window_size: int) -> dict[str, Any]:
+    def _collect_metrics(self, engine: Engine, window_size: int) -> dict[str, Any]:
         return progress(engine, window_size)
 
     @abstractmethod
-    def write(self, engine: Any, window_size: int) -> None:
+    def write(self, engine: Engine, window_size: int) -> None:
         """Writes averages over the latest iterations.
 
         Args:
@@ -47,7 +50,7 @@ class Writer(ABC):
             >>> writer.write(engine, window_size=3)  # what EventWriterHook does
         """
 
-    def open(self, engine: Any) -> None:  # noqa: B027 (optional, hence not abstract)
+    def open(self, engine: Engine) -> None:  # noqa: B027 (optional, hence not abstract)
         """Called at the launch, in the main process.
 
         Args:
@@ -57,7 +60,7 @@ class Writer(ABC):
             >>> JSONWriter().open(engine)  # makes the folder
         """
 
-    def close(self, engine: Any) -> None:  # noqa: B027
+    def close(self, engine: Engine) -> None:  # noqa: B027
         """Called in the main process at the end of a run, also of one that fails.
 
         Args:
@@ -100,7 +103,7 @@ class Writer(ABC):
         """
         return None
 
-    def go_back(self, engine: Any, position: Any) -> None:  # noqa: B027
+    def go_back(self, engine: Engine, position: Any) -> None:  # noqa: B027
         """Called before `open` when an interrupted run is taken up: removes what came later.
 
         Args:

@@ -3,13 +3,16 @@
 import os
 import re
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...comm import is_main_process
 from .. import _records
 from ..base import length_of
 from .base import WRITERS, Writer
 from .metrics import peak_memory, scalars
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 
 @WRITERS.register()
@@ -23,7 +26,7 @@ class CommandLineWriter(Writer):
 
     _log: str | None = None
 
-    def open(self, engine: Any) -> None:
+    def open(self, engine: Engine) -> None:
         """Finds the log file, where it is the engine's own."""
         log = getattr(engine, '_own_log', None)
         self._log = log() if log is not None else None
@@ -34,7 +37,7 @@ class CommandLineWriter(Writer):
             return None
         return {'name': os.path.basename(self._log), **_records.note(self._log)}
 
-    def go_back(self, engine: Any, position: Any) -> None:
+    def go_back(self, engine: Engine, position: Any) -> None:
         """Has the engine go on in the log file of the interrupted run."""
         if not re.fullmatch(r'\d{14}(_\d+)?\.log', str(position['name'])):
             return
@@ -42,7 +45,7 @@ class CommandLineWriter(Writer):
         if engine._own_log() is not None and _records.cut(earlier, position, engine.logger):
             engine._go_on_in_log(earlier)
 
-    def write(self, engine: Any, window_size: int) -> None:
+    def write(self, engine: Engine, window_size: int) -> None:
         """Writes the line; in training, every process takes part."""
         metrics = self._collect_metrics(engine, window_size)
         length = length_of(engine, engine.data_loader)

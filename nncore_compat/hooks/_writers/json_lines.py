@@ -3,12 +3,15 @@
 import contextlib
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...comm import main_only
 from .. import _records
 from .base import WRITERS, Writer
 from .metrics import scalars
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 
 @WRITERS.register()
@@ -34,7 +37,7 @@ class JSONWriter(Writer):
         # Whether a line has been begun that could not be ended.
         self._torn = False
 
-    def open(self, engine: Any) -> None:
+    def open(self, engine: Engine) -> None:
         """Makes the folder, and ends a line that an earlier run could not end."""
         self._file = self._path(engine)
         os.makedirs(os.path.dirname(self._file) or '.', exist_ok=True)
@@ -44,14 +47,14 @@ class JSONWriter(Writer):
         """Returns where the file ends."""
         return None if self._file is None else _records.note(self._file)
 
-    def go_back(self, engine: Any, position: Any) -> None:
+    def go_back(self, engine: Engine, position: Any) -> None:
         """Cuts the file back."""
         path = self._path(engine)
         if not _records.cut(path, position, engine.logger):
             _records.cut_torn_line(path)
 
     @main_only
-    def write(self, engine: Any, window_size: int) -> None:
+    def write(self, engine: Engine, window_size: int) -> None:
         """Appends the line."""
         metrics = self._collect_metrics(engine, window_size)
         metrics.update(scalars(engine, window_size))
@@ -74,5 +77,5 @@ class JSONWriter(Writer):
         _records.cut_torn_line(path)
         self._torn = False
 
-    def _path(self, engine: Any) -> str:
+    def _path(self, engine: Engine) -> str:
         return os.path.join(os.path.expanduser(engine.work_dir), self._filename)

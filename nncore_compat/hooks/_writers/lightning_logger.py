@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...comm import main_only
 from .base import WRITERS, Writer
 from .meta import hyperparameters
 from .metrics import progress, scalars
 from .trouble import of_disk_or_service
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 _METHODS = ('log_metrics', 'log_hyperparams', 'save', 'finalize')
 
@@ -52,7 +55,7 @@ class LightningLoggerWriter(Writer):
         self._rows = 0
         self._step: int | None = None
 
-    def open(self, engine: Any) -> None:
+    def open(self, engine: Engine) -> None:
         """Makes the logger, and logs the hyperparameters.
 
         Raises:
@@ -81,10 +84,10 @@ class LightningLoggerWriter(Writer):
                 f'{type(error).__name__}: {error}'
             )
 
-    def close(self, engine: Any) -> None:
+    def close(self, engine: Engine) -> None:
         """Finalizes the logger, with 'failed' if an error or a signal has ended the launch."""
         if self._opened is not None:
-            failed = getattr(engine, '_failure', None) is not None
+            failed = engine.failure is not None
             self._opened.finalize('failed' if failed else 'success')
 
     def survives(self, error: Exception) -> bool:
@@ -103,12 +106,12 @@ class LightningLoggerWriter(Writer):
             position['version'] = self._opened.version
         return position
 
-    def go_back(self, engine: Any, position: Any) -> None:
+    def go_back(self, engine: Engine, position: Any) -> None:
         """Has the same version written to."""
         self._earlier = position
 
     @main_only
-    def write(self, engine: Any, window_size: int) -> None:
+    def write(self, engine: Engine, window_size: int) -> None:
         """Logs the values of this moment in one piece."""
         metrics = dict(_numbers(progress(engine, window_size)))
         metrics.update((f'{key}/{engine.mode}', v) for key, v in scalars(engine, window_size))

@@ -1,9 +1,12 @@
 """What is known of a run before it starts, for those who keep settings beside metrics."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..._plain import described
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 
 def settings_in(meta: Any) -> dict[str, Any]:
@@ -25,6 +28,6 @@ def settings_in(meta: Any) -> dict[str, Any]:
     return public or {'meta': meta}
 
 
-def hyperparameters(engine: Any) -> dict[str, Any]:
+def hyperparameters(engine: Engine) -> dict[str, Any]:
     """Return what an engine is run with as plain data: the entries of `meta`, and the stages."""
     return {**described(settings_in(engine.meta)), 'stages': described(engine.stages)}

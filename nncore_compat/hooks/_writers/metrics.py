@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
 from ...comm import get_world_size
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 
 class Averages:
@@ -50,13 +53,13 @@ def share(averages: Averages) -> Iterator[None]:
         _shared.reset(token)
 
 
-def averages_of(engine: Any) -> Averages:
+def averages_of(engine: Engine) -> Averages:
     """Returns the averages of an engine's buffer as it is now."""
     shared = _shared.get()
     return shared if shared and shared.buffer is engine.buffer else Averages(engine.buffer)
 
 
-def progress(engine: Any, window_size: int) -> dict[str, Any]:
+def progress(engine: Engine, window_size: int) -> dict[str, Any]:
     """Returns where the run is, in training with learning rates and mean times."""
     training = engine.mode == 'train'
     metrics: dict[str, Any] = {
@@ -84,7 +87,7 @@ def scalar_keys(buffer: Any) -> list[str]:
     return [key for key in list(buffer.keys()) if key[:1] != '_' and key[-1:] != '_']
 
 
-def scalars(engine: Any, window_size: int) -> Iterator[tuple[str, float]]:
+def scalars(engine: Engine, window_size: int) -> Iterator[tuple[str, float]]:
     """Yields names and averages; a dict of values gives a name for each."""
     averages = averages_of(engine)
     for key in scalar_keys(engine.buffer):

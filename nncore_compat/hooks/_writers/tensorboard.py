@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...comm import main_only
 from .._graph import add_graph
@@ -15,6 +15,9 @@ from .base import WRITERS, Writer
 from .event_file import EventFiles
 from .metrics import averages_of
 from .video import add_video, has_moviepy
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 _RECORDS = ('histogram', 'image', 'images', 'figure', 'video', 'audio', 'text')
 
@@ -52,7 +55,7 @@ class TensorboardWriter(Writer):
         self._mark = uuid.uuid4().hex[:8]
         self._goes_on = False
 
-    def open(self, engine: Any) -> None:
+    def open(self, engine: Engine) -> None:
         """Opens the event file and writes the graph."""
         # The script may change to another folder while it trains.
         self._log_dir = os.path.abspath(self._folder(engine))
@@ -61,7 +64,7 @@ class TensorboardWriter(Writer):
         if self._input_to_model is not None and not self._goes_on:
             add_graph(self._writer, engine, self._input_to_model)
 
-    def close(self, engine: Any) -> None:
+    def close(self, engine: Engine) -> None:
         """Closes the event file."""
         if self._writer is not None:
             self._writer.close()
@@ -100,7 +103,7 @@ class TensorboardWriter(Writer):
         sizes = {name: path.stat().st_size for name, path in self._events(self._log_dir)}
         return {'mark': self._mark, 'sizes': sizes}
 
-    def go_back(self, engine: Any, position: Any) -> None:
+    def go_back(self, engine: Engine, position: Any) -> None:
         """Cuts the event files back, and removes those that came later."""
         if not re.fullmatch('[0-9a-f]{8}', str(position['mark'])):
             return
@@ -112,7 +115,7 @@ class TensorboardWriter(Writer):
             elif path.stat().st_size > size:
                 os.truncate(path, size)
 
-    def _folder(self, engine: Any) -> str:
+    def _folder(self, engine: Engine) -> str:
         folder = self._log_dir or os.path.join(engine.work_dir, 'tf_logs')
         return os.path.expanduser(folder)
 
@@ -123,7 +126,7 @@ class TensorboardWriter(Writer):
             yield path.relative_to(root).as_posix(), path
 
     @main_only
-    def write(self, engine: Any, window_size: int) -> None:
+    def write(self, engine: Engine, window_size: int) -> None:
         """Writes scalars and records.
 
         Raises:
@@ -137,7 +140,7 @@ class TensorboardWriter(Writer):
             self._give_up_file()
             raise
 
-    def _write(self, engine: Any, window_size: int) -> None:
+    def _write(self, engine: Engine, window_size: int) -> None:
         if self._files is not None:
             self._files.catch_up()
         step = engine.iter + 1

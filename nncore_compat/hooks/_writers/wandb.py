@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from multiprocessing import parent_process, util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...comm import main_only
 from .base import WRITERS, Writer
 from .meta import settings_in
 from .metrics import averages_of, scalar_keys
 from .trouble import of_disk_or_service
+
+if TYPE_CHECKING:
+    from ...engine import Engine
 
 # The run that a writer has begun last, in whatever engine.
 _begun: Any = None
@@ -45,7 +48,7 @@ class WandbWriter(Writer):
         self._step = 0
         self._charted: set[str] = set()
 
-    def open(self, engine: Any) -> None:
+    def open(self, engine: Engine) -> None:
         """Begins the run.
 
         Raises:
@@ -70,9 +73,9 @@ class WandbWriter(Writer):
                 # Which may end without what wandb does at an exit.
                 util.Finalize(self._run, self._run.finish, exitpriority=0)
 
-    def close(self, engine: Any) -> None:
+    def close(self, engine: Engine) -> None:
         """Finishes the run, if an error or a signal has ended the launch."""
-        error = getattr(engine, '_failure', None)
+        error = engine.failure
         if error is not None and self._run is not None and self._run is _begun:
             self._run.finish(exit_code=_exit_code(error))
 
@@ -88,13 +91,13 @@ class WandbWriter(Writer):
             return None
         return {'id': run.id, 'step': getattr(run, 'step', 0)}
 
-    def go_back(self, engine: Any, position: Any) -> None:
+    def go_back(self, engine: Engine, position: Any) -> None:
         """Has the same run opened again; what it was told, it keeps."""
         self._resumed = {'id': position['id'], 'resume': 'allow'}
         self._step = position.get('step', 0)
 
     @main_only
-    def write(self, engine: Any, window_size: int) -> None:
+    def write(self, engine: Engine, window_size: int) -> None:
         """Logs each value."""
         averages = averages_of(engine)
         for key in scalar_keys(engine.buffer):
@@ -103,7 +106,7 @@ class WandbWriter(Writer):
             self._place(tag, engine)
             self._writer.log({tag: value})
 
-    def _place(self, tag: str, engine: Any) -> None:
+    def _place(self, tag: str, engine: Engine) -> None:
         """Put into the row that comes where the run is."""
         # The script may have begun another one.
         run = None if self._run is None else self._writer.run
