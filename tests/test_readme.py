@@ -1,5 +1,6 @@
 """What README.md promises."""
 
+import json
 import re
 from pathlib import Path
 
@@ -56,3 +57,23 @@ def test_options_and_strategies_of_the_tables_exist():
     assert {'ddp', 'fsdp2', 'fsdp', 'deepspeed_stage_2'} <= named <= set(StrategyRegistry)
     for option in re.findall(r'--(?:accelerator|devices|num-nodes|strategy|precision)', README):
         assert option in _options.OPTIONS
+
+
+def test_table_of_compatibility():
+    """It has what was noted of each row of the matrix, and what the whole suite runs with."""
+    text = README.partition('## Compatibility')[2].split('\n\n')[1]
+    table = [[cell.strip() for cell in row.strip('|').split('|')] for row in text.splitlines()[2:]]
+    told = {name.partition(',')[0].lower(): set(cell.split(', ')) for name, _, cell in table}
+    suite = dict(re.findall(r'^([\w-]+)==(\S+)', (ROOT / 'constraints.txt').read_text(), re.M))
+    rows = json.loads((ROOT / 'docs' / 'compatibility.json').read_text()).values()
+    expected = {
+        name: {suite.get(name, '3.11')} for name in ('python', 'torch', 'lightning', 'nncore')
+    }
+    for row in rows:
+        failed, passed = row.get('failed', 0), row['passed']
+        alike = f' ({passed} of {passed + failed} scripts alike)' if failed else ''
+        for name, versions in expected.items():
+            version = (row[name] or 'none').partition('+')[0]
+            version = version.rpartition('.')[0] if name == 'python' else version
+            versions.add(version + alike if version != suite.get(name) else version)
+    assert told == expected
