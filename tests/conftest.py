@@ -19,13 +19,12 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """For xdist, begin with files of slow tests: none is to be left for one worker at the end."""
+    """For xdist, begin with the files that take longest: none is to be left for one worker."""
     # Neither does the collector look at all that was imported, nor does a fork copy it for that.
     gc.collect()
     gc.freeze()
     if hasattr(config, 'workerinput'):
-        slow = {item.path for item in items if item.get_closest_marker('slow')}
-        items.sort(key=lambda item: item.path not in slow)
+        items.sort(key=lambda item: item.path.parent.name not in ('parity', 'verify'))
 
 
 @pytest.fixture(scope='session')

@@ -23,6 +23,7 @@ from benchmarks.tasks import syncs  # noqa: E402
 CASES = [case for _, cases in QUESTIONS.values() for case in cases]
 
 
+@pytest.mark.slow
 def test_a_question_from_end_to_end(tmp_path):
     argv = ['iteration', '--quick', '--cases', 'schedule', '--contestants', 'raw', 'ours']
     done = subprocess.run(

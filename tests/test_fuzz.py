@@ -16,6 +16,7 @@ from torch import nn
 from nncore_compat import get_checkpoint
 
 
+@pytest.mark.slow
 def test_2000_files_do_no_harm():
     found, bad = fuzz.run(2000, seed=1)
     assert bad == {}
@@ -29,6 +30,7 @@ def test_2000_files_do_no_harm():
     assert total['rejected'] > 1000 and total['accepted'] > 100 and total['accepted, equal'] > 50
 
 
+@pytest.mark.slow
 def test_a_loader_without_protection_does_harm():
     found, _ = fuzz.run(24, seed=3, name='unsafe')
     assert any(what == 'CODE' for _, what in found)

@@ -23,6 +23,7 @@ def scale():
     return module
 
 
+@pytest.mark.slow
 def test_collectives_do_not_grow_with_the_processes(scale):
     """Counted by torch's profiler; nncore's own counts are in tests/parity."""
     two, four = scale.children('count_collectives', 'us', [[], []], [2, 4])

@@ -53,6 +53,7 @@ def test_a_file_that_was_about_to_be_removed(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_3.pth', 'iter_8.pth']
 
 
+@pytest.mark.slow
 def test_some_kills(tmp_path):
     seen, bad = kill(tmp_path, '--kills=8', '--real=1', '--spoil=0.7', timeout=300)
     assert not bad

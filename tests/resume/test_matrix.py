@@ -38,6 +38,7 @@ def test_one_process(config, tmp_path):
     check(GROUPS[config], tmp_path)
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     check([*TOGETHER, *NOTICED_TOGETHER], tmp_path)
 
