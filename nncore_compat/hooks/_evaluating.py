@@ -1,5 +1,7 @@
 """What hooks that produce metrics have in common: when, and the best so far."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 

@@ -1,5 +1,7 @@
 """The model's graph for TensorBoard, traced without changing anything in the run."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import io

@@ -1,5 +1,7 @@
 """Checkpoints after epochs, and in between."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil

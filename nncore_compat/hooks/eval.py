@@ -1,5 +1,7 @@
 """Metrics of the data set's own `evaluate` method."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 

@@ -1,5 +1,7 @@
 """Learning rate schedules and warm-up."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,7 @@
 """Empties the memory cache of the accelerator."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 

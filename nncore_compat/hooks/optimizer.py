@@ -1,5 +1,7 @@
 """Back propagation and the optimizer's step."""
 
+from __future__ import annotations
+
 import functools
 import math
 from typing import TYPE_CHECKING, Any

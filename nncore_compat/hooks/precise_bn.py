@@ -1,5 +1,7 @@
 """Exact statistics for the batch normalisation layers."""
 
+from __future__ import annotations
+
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 

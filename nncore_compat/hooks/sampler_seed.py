@@ -1,5 +1,7 @@
 """Another order of the samples in every epoch of a distributed run."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 from ..builder import HOOKS

@@ -1,5 +1,7 @@
 """How long things take."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 from typing import TYPE_CHECKING
 

@@ -1,5 +1,7 @@
 """The hook that has metrics written, and the writers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 

@@ -1,5 +1,7 @@
 """What writers have in common."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 

@@ -1,5 +1,7 @@
 """Lines for people, in the log."""
 
+from __future__ import annotations
+
 import os
 import re
 from datetime import timedelta

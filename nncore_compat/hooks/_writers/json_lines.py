@@ -1,5 +1,7 @@
 """Lines for programs, in a file."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os

@@ -1,5 +1,7 @@
 """What is known of a run before it starts, for those who keep settings beside metrics."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 

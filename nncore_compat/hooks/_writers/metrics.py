@@ -1,5 +1,7 @@
 """What writers take from the engine."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -1,5 +1,7 @@
 """TensorBoard events."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
