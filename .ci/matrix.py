@@ -59,7 +59,11 @@ ROWS = {
     'python-3.10': ('3.10', {}, 'core'),
     'python-3.12': ('3.12', {}, 'core'),
     'python-3.13': ('3.13', {}, 'core'),
-    'torch-2.4.1': ('3.11', {'torch': '2.4.1', 'lightning': '2.4.0', 'fsspec': '2025.12.0'}, 'exact'),
+    'torch-2.4.1': (
+        '3.11',
+        {'torch': '2.4.1', 'lightning': '2.4.0', 'fsspec': '2025.12.0'},
+        'exact',
+    ),
     'torch-2.9.1': ('3.11', {'torch': '2.9.1'}, 'core'),
     'lightning-2.4.0': (None, {'lightning': '2.4.0'}, 'exact'),
     'lightning-2.5.6': (None, {'lightning': '2.5.6'}, 'exact'),

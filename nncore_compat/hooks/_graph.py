@@ -66,7 +66,7 @@ class _Traceable(torch.nn.Module):
         # Copies, because a model may work in place.
         self.tensors = tuple(t.detach().to(device).clone() for t in _tensors(batch))
 
-    def train(self, mode: bool = True) -> '_Traceable':
+    def train(self, mode: bool = True) -> _Traceable:
         """Does nothing: the tracer would leave all layers in the same mode."""
         return self
 
