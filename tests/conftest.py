@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import os
 import sys
 
 import pytest
@@ -25,6 +26,19 @@ def pytest_collection_modifyitems(config, items):
     gc.freeze()
     if hasattr(config, 'workerinput'):
         items.sort(key=lambda item: item.path.parent.name not in ('parity', 'verify'))
+
+
+@pytest.fixture(autouse=True)
+def settings_are_left_as_they_were():
+    """Have a test fail that leaves to later ones what a command line has asked for."""
+    before = settings()
+    yield
+    after = settings()
+    assert after == before
+
+
+def settings():
+    return {name: value for name, value in os.environ.items() if name.startswith('NNCORE_COMPAT')}
 
 
 @pytest.fixture(scope='session')
