@@ -238,7 +238,6 @@ COMMANDS = [
 @pytest.fixture
 def line(monkeypatch):
     """Give the command a command line, whose environment is not kept."""
-    monkeypatch.setattr(os, 'environ', os.environ.copy())
     for name in (quirks.ENV, _options.ENV, _options.RESUME, _options.LOOP):
         monkeypatch.setenv(name, '')
     monkeypatch.setattr(quirks, '_active', None)
