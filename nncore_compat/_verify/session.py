@@ -70,7 +70,7 @@ class Session:
         if self._elsewhere:
             print(f'the script itself wrote: {_listed(self._elsewhere)}')
         if self._left:
-            print(f'changed in its work_dir, and not put back: {_listed(self._left)}')
+            print(f'changed or lost in its work_dir, and not put back: {_listed(self._left)}')
 
     def _real_job(self, **more: Any) -> Job:
         return Job('nncore', self._target, self._count, **more)
@@ -98,15 +98,13 @@ class Session:
         trace = Trace(str(folder / 'trace'))
         trace.poll()
         wrote = files.read(str(children.journal(folder)))
-        restored, left = files.restore(wrote, trace.work_dirs)
+        # Without an engine nobody knows which folder it is: then all is put back.
+        restored, left = files.restore(wrote, trace.work_dirs or [os.sep])
         self._restored.update(restored)
         self._left.update(left)
         known = {*restored, *left}
-        self._elsewhere |= {
-            one['path']
-            for one in wrote
-            if one['path'] not in known and not one['folder'] and _is_of_interest(one['path'])
-        }
+        paths = {path for one in wrote for path in (one['path'], one.get('to')) if path}
+        self._elsewhere |= {one for one in paths - known if _is_of_interest(one)}
         # Checkpoints are large.
         shutil.rmtree(folder / 'work_dirs', ignore_errors=True)
 

@@ -5,7 +5,9 @@ import os
 import pty
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -278,37 +280,127 @@ def test_what_cannot_be_compared_is_refused(line, monkeypatch, capsys, argv, env
     assert words in capsys.readouterr().err
 
 
-def test_a_folder_is_put_back(tmp_path):
-    work = tmp_path / 'work'
-    (work / 'old').mkdir(parents=True)
-    (work / 'old' / 'a').write_text('1')
-    (work / 'b').write_text('2')
-    (tmp_path / 'outside').write_text('3')
-    code = f"""
-import os, sys
+def tree(folder):
+    """What is in a folder: the files with what they hold, links with where they lead."""
+    return {
+        str(path.relative_to(folder)): os.readlink(path)
+        if path.is_symlink()
+        else path.is_file() and path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+    }
+
+
+@pytest.fixture
+def acted(tmp_path):
+    """Have a process do something in a folder, watched; and restore what was in the others."""
+    journals = (tmp_path / f'journal{number}' for number in count())
+
+    def act(code, folders):
+        journal = next(journals)
+        watched = f"""
+import os, pathlib, shutil, sys
 sys.path.insert(0, {str(ROOT)!r})
 from nncore_compat._verify import files
-files.watch({str(tmp_path / 'journal')!r}, [])
+files._LARGEST = 20
+files.watch({str(journal)!r}, [])
 os.chdir({str(tmp_path)!r})
-open('work/old/a', 'a').write('more')
-os.rename('work/b', 'work/c')
-os.makedirs('work/new/deep')
-open('work/new/deep/d', 'w')
-os.symlink('a', 'work/old/link')
-open('outside', 'w')
-with open('work/big', 'r+b') as file:
-    file.write(b'x')
 """
-    with (work / 'big').open('wb') as file:
-        file.truncate(2**24 + 1)
-    subprocess.run([sys.executable, '-c', code], check=True)
-    wrote = files.read(str(tmp_path / 'journal'))
-    done, left = files.restore(wrote, [str(work)])
-    assert left == [str(work / 'big')]
-    assert (work / 'old' / 'a').read_text() == '1' and (work / 'b').read_text() == '2'
-    names = {str(path.relative_to(work)) for path in work.rglob('*')}
-    assert names == {'old', 'old/a', 'b', 'big'}
-    assert str(work / 'c') in done and (tmp_path / 'outside').read_text() == ''
+        done = subprocess.run(
+            [sys.executable, '-c', watched + textwrap.dedent(code)], capture_output=True, text=True
+        )
+        return files.restore(files.read(str(journal)), folders), done.stderr
+
+    return act
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A folder with files and links in it, one of them large."""
+    folder = tmp_path / 'work'
+    (folder / 'old' / 'deep').mkdir(parents=True)
+    (folder / 'old' / 'a').write_text('1')
+    (folder / 'old' / 'deep' / 'd').write_text('4')
+    (folder / 'b').write_text('2')
+    (folder / 'large').write_text('x' * 30)
+    (folder / 'latest').symlink_to('b')
+    (folder / 'empty').mkdir()
+    (tmp_path / 'outside').write_text('3')
+    return folder
+
+
+ACTS = {
+    'files are written and made': """
+        open('work/old/a', 'a').write('more')
+        os.rename('work/b', 'work/c')
+        open('work/c', 'w').write('other')
+        os.makedirs('work/new/deep')
+        open('work/new/deep/d', 'w')
+        os.symlink('a', 'work/old/link')
+        open('work/latest', 'w')
+    """,
+    'all is removed': "shutil.rmtree('work')",
+    'it is emptied, and files of the same names are made': """
+        shutil.rmtree('work')
+        os.makedirs('work/old')
+        open('work/old/a', 'w').write('new')
+        os.remove('work/old/a')
+        open('work/old/a', 'w').write('newer')
+    """,
+    'it gets another name': """
+        os.rename('work', 'work_old')
+        open('work_old/b', 'w').write('changed there')
+        os.remove('work_old/large')
+        os.mkdir('work')
+        open('work/log', 'w')
+    """,
+    'files take the places of others': """
+        for _ in range(3):
+            open('work/new', 'w').write('new')
+            os.replace('work/new', 'work/b')
+            os.replace('work/large', 'work/old/a')
+            os.replace('work/old/a', 'work/large')
+    """,
+    'links are removed and made': """
+        os.remove('work/latest')
+        os.symlink('large', 'work/latest')
+        os.link('work/b', 'work/another')
+        open('work/another', 'w').write('through the other name')
+        os.rmdir('work/empty')
+    """,
+    'something comes from outside, and goes': """
+        shutil.move('work/old', 'elsewhere')
+        shutil.copytree('elsewhere', 'work/copy')
+        shutil.move('work/large', 'outside_too')
+    """,
+    'removed within another folder': """
+        os.chdir('work/old')
+        pathlib.Path('a').unlink()
+        shutil.rmtree('deep')
+    """,
+}
+
+
+@pytest.mark.parametrize('code', ACTS.values(), ids=ACTS)
+def test_a_folder_is_put_back(acted, work, tmp_path, code):
+    before = tree(work)
+    (done, left), said = acted(code, [str(work)])
+    assert said == '' and left == []
+    assert tree(work) == before and done
+    assert not (tmp_path / 'elsewhere').exists() and not (tmp_path / 'work_old').exists()
+
+
+def test_what_is_outside_stays_as_the_script_has_left_it(acted, work, tmp_path):
+    (done, left), _ = acted("open('outside', 'w'); os.remove('work/b')", [str(work)])
+    assert (tmp_path / 'outside').read_text() == ''
+    assert (done, left) == ([str(work / 'b')] * 2, [])
+
+
+def test_large_files_are_told_or_not_touched(acted, work):
+    (_, left), _ = acted("open('work/large', 'r+').write('y')", [str(work)])
+    assert left == [str(work / 'large')] and (work / 'large').read_text()[:2] == 'yx'
+    before = tree(work)
+    (_, left), said = acted("open('work/large', 'w')", [str(work)])
+    assert 'work/large is about to be lost' in said and tree(work) == before
 
 
 def test_the_environment_of_both_sides(monkeypatch, tmp_path):
