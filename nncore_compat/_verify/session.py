@@ -126,13 +126,13 @@ class Session:
         }
         repeats, again, causes = True, None, None
         if ours.trace.met:
-            causes = self._explain(real.trace, ours.trace)
+            causes = self._explain(real, ours)
         if shows or causes is None:
             again = self._run(f'{self._names[0]} once more', self._real_job(**ask))
             repeats = compare(real.trace, again.trace, found.index) is None
         if repeats and not ours.trace.met:
             # None says that it matters: better be sure.
-            causes = self._explain(real.trace, ours.trace)
+            causes = self._explain(real, ours)
         shown: list[str] = []
         if again is not None and shows and repeats:
             more = self._run(f'{self._names[1]} once more', self._our_job(self._on, **ask))
@@ -144,29 +144,47 @@ class Session:
         _tell(verdict.different(found, shown, self._names))
         _tell(verdict.conditions(real.trace, ours.trace, self._names))
         if causes is not None:
-            _tell(verdict.explained(causes, self._on, ours.trace.met))
+            until = f', until the script fails under {self._names[0]}' if real.failed else ''
+            _tell(verdict.explained(causes, self._on, ours.trace.met, until))
         else:
             _tell(verdict.unexplained(repeats, real.trace))
 
-    def _explain(self, real: Trace, ours: Trace) -> list[str] | None:
+    def _explain(self, real: Outcome, ours: Outcome) -> list[str] | None:
         def attempt(names: Collection[str]) -> tuple[bool, Collection[str]]:
             label = 'all' if len(names) == len(quirks.QUIRKS) else ','.join(names)
             outcome = self._run(f'{self._names[1]} --quirks {label}', self._our_job(names))
-            same = not outcome.failed and compare(real, outcome.trace) is None
+            found = compare(real.trace, outcome.trace)
+            if found is None:
+                same = real.failed or not outcome.failed
+            else:
+                # Where it fails under nncore there is no more to compare.
+                same = real.failed and _is_end(found.heads[0])
             return same, outcome.trace.met
 
-        return explain(self._on, ours.met, attempt)
+        return explain(self._on, ours.trace.met, attempt)
 
     def _tell_failure(self, real: Outcome, ours: Outcome, found: Difference | None) -> int:
-        both = real.failed and ours.failed
+        # What differs before that has nothing to do with it.
+        earlier = found is not None and not any(map(_is_end, found.heads))
+        if found is not None and earlier:
+            self._tell_difference(real, ours, found)
+        later = ', later' if earlier else ''
         for name, outcome in zip(self._names, (real, ours), strict=True):
             if outcome.failed:
-                print(f'the script fails under {name}:\n{_indented(outcome.words())}')
-        ended = found is not None and any(not one or one['what'] == 'raised' for one in found.heads)
-        if found is not None and not ended:
-            print('\n'.join(words.difference(found, self._names)))
-        end = 'under both' if both else 'under one of the two'
-        return give_up(f'the script fails {end}')
+                print(f'the script fails under {name}{later}:\n{_indented(outcome.words())}')
+        if earlier:
+            return DIFFERENT
+        both = real.failed and ours.failed
+        if both and real.trace.work_dirs:
+            print(
+                'while they are compared, engines write to temporary folders: a script that looks '
+                'for their files by itself (glob, os.listdir, open) does not find them'
+            )
+        return give_up(f'the script fails under {"both" if both else "one of the two"}')
+
+
+def _is_end(head: dict[str, Any] | None) -> bool:
+    return head is None or head['what'] == 'raised'
 
 
 def _nothing_seen(trace: Trace, script: str) -> str | None:

@@ -50,7 +50,9 @@ def different(found: Difference, values: Sequence[str], names: Names) -> list[st
     lines = words.difference(found, names)
     if found.changes:
         change = found.changes[0]
-        both = values or [f'{names[0]} {change.nncore}', f'{names[1]} {change.ours}']
+        both = list(values) or [f'{names[0]} {change.nncore}', f'{names[1]} {change.ours}']
+        if not values and words.has_tensor(change):
+            both += ['(#... is a checksum of all values)']
         lines += [f'    {one}' for one in both]
         rest = words.others(found.changes)
         lines += [rest] if rest else []
@@ -69,17 +71,20 @@ def conditions(real: Trace, ours: Trace, names: Names) -> list[str]:
     ]
 
 
-def explained(causes: Sequence[str], on: Sequence[str], met: Sequence[str]) -> list[str]:
+def explained(
+    causes: Sequence[str], on: Sequence[str], met: Sequence[str], until: str = ''
+) -> list[str]:
     """Say which quirks are the cause.
 
     Args:
         causes: These.
         on: The quirks that were switched on.
         met: Those that the run has met.
+        until: How far it is identical with them, in words, if not to the end.
     """
     lines = [
         f'explained by the quirk{"s" if len(causes) > 1 else ""} {" and ".join(causes)}: '
-        f'identical with --quirks {",".join([*on, *causes])}',
+        f'identical with --quirks {",".join([*on, *causes])}{until}',
         *(f'  {name}: in nncore 0.4.7, {quirks.QUIRKS[name]}' for name in causes),
     ]
     harmless = [name for name in met if name not in causes]

@@ -403,6 +403,54 @@ def test_a_script_that_fails(verify, script, when, sides, end):
     assert 'identical' not in said
 
 
+@pytest.mark.parametrize(
+    'fails',
+    ["assert OURS, 'no more'", 'one.launch(eval=True)'],
+    ids=['the script', 'nncore, in an evaluation after training'],
+)
+def test_what_differs_before_the_script_fails(verify, script, fails):
+    source = f"""
+        class Early(Hook):
+            def before_epoch(self, engine):
+                see('before_epoch')
+        one = engine(hooks=[Early()])
+        one.launch()
+        {fails}
+    """
+    said = verify(script(source))
+    assert said.code == 1, said.out + said.err
+    assert 'goes on with Early.before_epoch' in said
+    assert 'identical with --quirks hook-defaults, until the script fails under nncore' in said
+    assert 'the script fails under nncore 0.4.7, later:\n' in said
+
+
+def test_a_script_that_looks_for_its_files_is_told_where_they_are_not(verify, script):
+    source = """
+        import glob
+        engine().launch()
+        torch.load(glob.glob('work/*.pth')[0])
+    """
+    said = verify(script(source))
+    assert said.code == 2 and 'does not find them' in said, said.out + said.err
+
+
+def test_a_relative_work_dir_of_a_script_that_has_changed_folder(verify, script, tmp_path):
+    folder = tmp_path / 'sub' / 'exp'
+    folder.mkdir(parents=True)
+    (folder / 'epoch_9.pth').write_text('of an earlier run')
+    source = """
+        import shutil
+        os.chdir('sub')
+        shutil.rmtree('exp')
+        os.makedirs('exp')
+        open('exp/config.json', 'w').write('{}')
+        engine(work_dir='exp').launch()
+    """
+    said = verify(script(source))
+    assert said.code == 0, said.out + said.err
+    assert [path.name for path in folder.iterdir()] == ['epoch_9.pth']
+
+
 def test_a_script_that_goes_on_when_a_launch_has_failed(verify, script):
     source = """
         class Boom(Hook):
