@@ -61,7 +61,7 @@ ROWS = {
     'python-3.13': ('3.13', {}, 'core'),
     'torch-2.4.1': (
         '3.11',
-        {'torch': '2.4.1', 'lightning': '2.4.0', 'fsspec': '2025.12.0'},
+        {'torch': '2.4.1', 'lightning': '2.4.0', 'fsspec': '2025.12.0', 'packaging': '24.2'},
         'exact',
     ),
     'torch-2.9.1': ('3.11', {'torch': '2.9.1'}, 'core'),
