@@ -698,3 +698,23 @@ def test_a_dry_run_that_comes_to_no_launch(tmp_path, monkeypatch, capsys):
         raise engine(tmp_path, hooks=['NoHook']) and KeyError
     assert "unknown hook 'NoHook'" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_refused_hooks_keep_their_places(tmp_path, monkeypatch, capsys):
+    """Also what is refused only when a hook is registered, and all that is wrong besides."""
+    monkeypatch.setenv(_preview.ENV, _preview.PLAN)
+    lost = dict(type='EventWriterHook', writers=[dict(type='LightningLoggerWriter', logger='csvv')])
+    hooks = ['EvalHok', None, [dict(type='EvalHook'), lost], 'TimrHook', [None]]
+    with pytest.raises(SystemExit) as ended, nncore_compat.__main__.to_its_plan():
+        engine(tmp_path, stages=stage(epochs=0), hooks=hooks).launch()
+    found = ' '.join(capsys.readouterr().out.split())
+    assert ended.value.code == 1
+    for words in (
+        'error: stages[0].epochs must be at least 1',
+        "error: hooks[0]: unknown hook 'EvalHok'",
+        "error: hooks[2][1]: unknown logger 'csvv' (EventWriterHook.writers[0].logger.type)",
+        "error: hooks[3]: unknown hook 'TimrHook'",
+        'error: hooks[4][0]: ',
+        ' 5 errors',
+    ):
+        assert words in found
