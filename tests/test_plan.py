@@ -430,6 +430,20 @@ def test_what_training_would_end_with(words, tmp_path, registered, monkeypatch):
         engine(folder, **arguments).launch()
 
 
+def test_a_policy_of_the_users_in_the_place_of_ours(tmp_path):
+    """Nobody knows what its arguments mean."""
+    policies = nncore_compat.hooks.lr_updater.POLICIES
+    ours = policies.get('step')
+    policies.pop('step')
+    policies.register(lambda base_lr, step, **kwargs: base_lr, name='step')
+    try:
+        stages = stage(lr_schedule=dict(type='iter', policy='step', step='soon'))
+        assert engine(tmp_path, stages=stages).plan().ok
+    finally:
+        policies.pop('step')
+        policies.register(ours, name='step')
+
+
 def test_a_run_that_would_train_nothing(tmp_path):
     loaders = {'train': DataLoader(Points(), 20, drop_last=True)}
     (problem,) = (

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from .._build import as_list
 from .._preflight import Problem, told
+from .._stages import POLICIES_HOME
 from ..comm import is_main_process
 from ..hooks import CheckpointHook, Hook, LrUpdaterHook, MetricHook, OptimizerHook
 from ..hooks._evaluating import EvaluatingHook
-from ..hooks.lr_updater import warmup_steps
+from ..hooks.lr_updater import POLICIES, warmup_steps
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -53,9 +53,11 @@ def of_stages(engine: Engine, stages: Iterable[Stage], batches: int) -> Iterator
         cfg, where = engine.stages[plan.number - 1], f'stages[{plan.number - 1}]'
         yield from _of_warmup(cfg, where, cfg['epochs'], batches)
         schedule = cfg.get('lr_schedule') or {}
-        if schedule.get('policy') == 'step':
+        # Another one under this name may count in another way.
+        if schedule.get('policy') == 'step' and POLICIES.get('step').__module__ == POLICIES_HOME:
             total = cfg['epochs'] * (1 if schedule['type'] == 'epoch' else batches)
-            bounds = as_list(schedule['step'])
+            step = schedule['step']
+            bounds = [step] if isinstance(step, int) else list(step)
             late = [one for one in bounds if one >= total]
             if late:
                 unit = 'epochs' if schedule['type'] == 'epoch' else 'iterations'
