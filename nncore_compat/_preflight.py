@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
 from . import _amp, _hook_list, _loaders, _options, _stages
 from ._errors import located
 from ._imports import uncollected
@@ -161,12 +164,15 @@ def _usable_settings(trainer: Any, found: list[Problem]) -> Any:
 
 
 def _usable_loaders(data_loaders: Any, seed: int | None, found: list[Problem]) -> dict[str, Any]:
-    filled: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     with noting(found):
-        filled = _loaders.fill(data_loaders)
+        given = _loaders.given(data_loaders)
+    typo = _loaders.typo(given)
+    if typo:
+        found.append(Problem(typo, fatal=False))
     usable: dict[str, Any] = {}
     refused: list[Any] = []
-    for split, loader in filled.items():
+    for split, loader in given.items():
         # One of several splits that share it is enough.
         if any(loader is one for one in refused):
             continue
@@ -177,6 +183,9 @@ def _usable_loaders(data_loaders: Any, seed: int | None, found: list[Problem]) -
                 _loaders.train_length({split: built})
             usable[split] = built
             refused.pop()
+    if not any(split in usable for split in _loaders.SPLITS):
+        # No engine without any.
+        usable['train'] = DataLoader(TensorDataset(torch.empty(0)))
     return usable
 
 

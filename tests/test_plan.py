@@ -505,6 +505,31 @@ def test_what_is_hardly_meant(words, tmp_path):
     assert plan.ok and not any(problem.fatal for problem in plan.problems)
 
 
+def test_a_misspelt_split(tmp_path, monkeypatch, capsys):
+    """In plan() and in a dry run, where errors would hide the plan; of configs too."""
+    builder = nncore_compat.builder
+    typo = "data_loaders has a split of its own, 'valid': did you mean 'val'?"
+    stand_in = "there is no loader 'val' or 'test': the training data stand in for them"
+    loader = DataLoader(Points(), 4)
+    builder.DATASETS.register(Points, name='PlannedPoints')
+    try:
+        for train in (loader, dict(type='PlannedPoints', loader=dict(batch_size=4))):
+            plan = engine(tmp_path, data_loaders={'train': train, 'valid': loader}).plan()
+            assert [one.message for one in plan.problems] == [typo, stand_in] and plan.ok
+    finally:
+        builder.DATASETS.pop('PlannedPoints')
+    monkeypatch.setenv(_preview.ENV, _preview.PLAN)
+    for loaders, words in (
+        ({'train': loader, 'valid': loader}, [typo, stand_in, ' 2 warnings']),
+        ({'train': 5, 'valid': loader}, [typo, "data_loaders['train']", ' 1 error, 1 warning']),
+        ({'valid': loader}, ["neither 'train' nor the 'type'", ' 1 error ']),
+    ):
+        with pytest.raises(SystemExit), nncore_compat.__main__.to_its_plan():
+            engine(tmp_path / 'new', data_loaders=loaders).launch()
+        found = ' '.join(capsys.readouterr().out.split())
+        assert all(one in found for one in words), found
+
+
 def test_a_good_configuration_has_nothing_to_say(tmp_path):
     quirks.enable('none')
     hooks = [NEVER, EarlyStopping('val_loss'), ModelCheckpoint(monitor='acc')]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from .. import _loaders
 from .._preflight import Problem, told
 from .._stages import POLICIES_HOME
 from ..comm import is_main_process
@@ -29,11 +30,19 @@ def _warning(message: str) -> Problem:
     return Problem(message, fatal=False)
 
 
-def of_data(found: dict[str, Loader]) -> Iterator[Problem]:
-    """Check the loaders."""
+def of_data(found: dict[str, Loader], given: Collection[str]) -> Iterator[Problem]:
+    """Check the loaders.
+
+    Args:
+        found: The loaders.
+        given: The splits that were given; the others are filled in.
+    """
     if 'train' not in found:
         names = ', '.join(map(repr, found)) or 'nothing'
         yield Problem(f"there is no loader for training: data_loaders has {names}, but no 'train'")
+    typo = _loaders.typo(given)
+    if typo:
+        yield _warning(typo)
     for split, loader in found.items():
         if loader.batches == 0:
             size = f' of {loader.batch_size} samples' if loader.batch_size else ''
@@ -42,8 +51,9 @@ def of_data(found: dict[str, Loader]) -> Iterator[Problem]:
                 f'{loader.samples} samples',
                 fatal=split == 'train',
             )
-    held_out = [one for split, one in found.items() if split != 'train']
-    if held_out and all(one.same_as == 'train' for one in held_out):
+    # Of a config, each split has a loader of its own.
+    held_out = [found[split] for split in ('val', 'test') if split in found]
+    if held_out and all(one.split not in given or one.same_as == 'train' for one in held_out):
         yield _warning("there is no loader 'val' or 'test': the training data stand in for them")
 
 

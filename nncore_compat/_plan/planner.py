@@ -65,7 +65,7 @@ class _Planner:
                 self._evaluation(made, eval)
             else:
                 if not any(problem.fatal for problem in self.problems):
-                    self.problems.extend(checks.of_data(made.loaders))
+                    self.problems.extend(checks.of_data(made.loaders, engine._given_splits))
                 self._training(made, resume)
                 made.timeline = engine.timeline()
         self.problems.sort(key=lambda problem: not problem.fatal)
