@@ -212,6 +212,23 @@ def test_epochs_that_are_validated_and_saved(cases, real):
     assert watch != real['validated']
 
 
+@pytest.mark.parametrize(
+    ('every', 'words'),
+    [
+        (None, 'after epochs 1 to 5'),
+        (1, 'after epochs 1 to 5 and every iteration'),
+        (7, 'after epochs 1 to 5 and every 7 iterations'),
+    ],
+)
+def test_checkpoints_between_epochs(tmp_path, every, words):
+    plan = engine(tmp_path, stages=TWO, hooks=[CheckpointHook(every_n_iters=every)]).plan()
+    assert plan.checkpoint_iters == every
+    assert ['checkpoint', *words.split()] in [line.split() for line in str(plan).splitlines()]
+    bare = engine(tmp_path, stages=TWO)
+    bare.unregister_hook('CheckpointHook')
+    assert bare.plan().checkpoint_iters is None
+
+
 class Watch(Hook):
     """Writes down what happens."""
 

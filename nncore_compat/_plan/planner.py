@@ -11,7 +11,7 @@ from .._parameters import count
 from .._preflight import Problem, noting
 from .._random import unnoticed
 from .._state_dict import inner, uncompiled
-from ..hooks import ClosureHook, Hook
+from ..hooks import CheckpointHook, ClosureHook, Hook
 from ..hooks.base import method_for
 from ..hooks.lr_updater import warmup_steps
 from . import checks, facts
@@ -130,6 +130,9 @@ class _Planner:
         known = {split: one.batches or 0 for split, one in made.loaders.items()}
         walked = course(engine, {**known, 'train': length}, optimizers, start)
         made.rates, made.checkpoints = walked.rates, walked.saved
+        saver = engine.hooks.get('CheckpointHook')
+        if isinstance(saver, CheckpointHook):
+            made.checkpoint_iters = saver._every_n_iters
         made.stages = self._stages(start, length, optimizers, walked)
         made.differences = walked.quirks
         made.differences.update(_phases.hook_defaults(engine))
