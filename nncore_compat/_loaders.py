@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -33,6 +32,15 @@ def is_single(data_loaders: Any) -> bool:
     return 'train' not in data_loaders if asking else True
 
 
+def given(data_loaders: Any) -> dict[str, Any]:
+    """Return the loaders or configs that were given, by split, in a new dict.
+
+    Args:
+        data_loaders: A dict of loaders or configs by split, or a single one for training.
+    """
+    return {'train': data_loaders} if is_single(data_loaders) else dict(data_loaders)
+
+
 def fill(data_loaders: Any) -> dict[str, Any]:
     """Return the loaders or configs by split, in a new dict.
 
@@ -41,7 +49,7 @@ def fill(data_loaders: Any) -> dict[str, Any]:
     Args:
         data_loaders: A dict of loaders or configs by split, or a single one for training.
     """
-    loaders = {'train': data_loaders} if is_single(data_loaders) else dict(data_loaders)
+    loaders = given(data_loaders)
     for split, other in (('val', 'test'), ('test', 'val')):
         source = other if other in loaders else 'train'
         if split not in loaders and source in loaders:
@@ -97,12 +105,14 @@ def _why_empty(loader: Any, data: Any) -> str:
     return f': {type(data).__name__} has {samples} samples'
 
 
-def warn_typos(given: Any, logger: logging.Logger) -> None:
-    """Report splits that look like a misspelt one which is missing."""
-    if isinstance(given, Mapping) and not is_single(given):
-        near = _near([key for key in given if key not in SPLITS], given)
-        if near:
-            logger.warning(f'data_loaders has a split of its own{near}')
+def typo(splits: Collection[Any]) -> str:
+    """Return what to say of a split that looks like a misspelt one which is missing, else nothing.
+
+    Args:
+        splits: The splits that were given.
+    """
+    near = _near([key for key in splits if key not in SPLITS], splits)
+    return f'data_loaders has a split of its own{near}' if near else ''
 
 
 def _near(keys: Iterable[Any], given: Iterable[Any] = ()) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from . import _amp, _hook_list, _loaders, _options, _stages
 from ._errors import located
@@ -161,12 +164,15 @@ def _usable_settings(trainer: Any, found: list[Problem]) -> Any:
 
 
 def _usable_loaders(data_loaders: Any, seed: int | None, found: list[Problem]) -> dict[str, Any]:
-    filled: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     with noting(found):
-        filled = _loaders.fill(data_loaders)
+        given = _loaders.given(data_loaders)
+    typo = _loaders.typo(given)
+    if typo:
+        found.append(Problem(typo, fatal=False))
     usable: dict[str, Any] = {}
     refused: list[Any] = []
-    for split, loader in filled.items():
+    for split, loader in given.items():
         # One of several splits that share it is enough.
         if any(loader is one for one in refused):
             continue
@@ -177,36 +183,42 @@ def _usable_loaders(data_loaders: Any, seed: int | None, found: list[Problem]) -
                 _loaders.train_length({split: built})
             usable[split] = built
             refused.pop()
+    if not any(split in usable for split in _loaders.SPLITS):
+        # No engine without any.
+        usable['train'] = DataLoader(TensorDataset(torch.empty(0)))
     return usable
 
 
 def _usable_hooks(hooks: Any, trainer: Any, found: list[Problem]) -> list[Any]:
-    from ._lightning import requirements, settings
+    from ._lightning import loggers, requirements, settings
 
     listed = hooks if isinstance(hooks, (list, tuple)) else [hooks]
-    usable: OrderedDict[str, Any] = OrderedDict()
+    named: OrderedDict[str, Any] = OrderedDict()
     places: dict[str, str] = {}
-    for where, hook in _flat(listed, 'hooks'):
-        with noting(found, where):
-            built = _hook_list.build(hook) if isinstance(hook, (dict, str)) else hook
-            name = _hook_list.name_for(built, usable)
-            if not isinstance(built, Hook):
-                requirements.refuse_switched_off(built, settings.collect(trainer))
-            if name in usable:
-                found.append(
-                    Problem(f"{where} replaces {places[name]}, as both are '{name}'", fatal=False)
-                )
-            usable[name], places[name] = built, where
-    return list(usable.values())
+    # A list in each place, maybe an empty one: the engine counts them again.
+    usable: list[list[Any]] = [[] for _ in listed]
+    for index, given in enumerate(listed):
+        for where, hook in _flat(given, f'hooks[{index}]') if given is not None else ():
+            with noting(found, where):
+                built = _hook_list.build(hook) if isinstance(hook, (dict, str)) else hook
+                name = _hook_list.name_for(built, named)
+                loggers.prepare(built)
+                if not isinstance(built, Hook):
+                    requirements.refuse_switched_off(built, settings.collect(trainer))
+                if name in named:
+                    message = f"{where} replaces {places[name]}, as both are '{name}'"
+                    found.append(Problem(message, fatal=False))
+                named[name], places[name] = built, where
+                usable[index].append(built)
+    return usable
 
 
-def _flat(hooks: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
-    for index, hook in enumerate(hooks):
-        place = f'{where}[{index}]'
-        if isinstance(hook, (list, tuple)):
-            yield from _flat(hook, place)
-        elif hook is not None:
-            yield place, hook
+def _flat(hook: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(hook, (list, tuple)):
+        for index, one in enumerate(hook):
+            yield from _flat(one, f'{where}[{index}]')
+    else:
+        yield where, hook
 
 
 def take() -> list[Problem]:

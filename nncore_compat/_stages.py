@@ -6,7 +6,7 @@ import copy
 import difflib
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -188,9 +188,26 @@ def _check_schedule(cfg: dict[str, Any], where: str) -> None:
             )
     policy = _policy(cfg, where)
     if policy.__module__ == POLICIES_HOME:
+        if cfg['policy'] == 'step':
+            _check_bounds(cfg['step'], f'{where}.step')
         for progress in (0, 1):
             with located(where):
                 policy(0.1, **{**cfg, 'progress': progress, 'max_progress': 2})
+
+
+def _check_bounds(step: Any, where: str) -> None:
+    """Refuse bounds of which one could not be compared: those that come late too."""
+    if isinstance(step, int):
+        return
+    # What has no bounds at all is refused like other arguments, by a trial.
+    for bound in step if isinstance(step, Iterable) and isinstance(step, Sized) else ():
+        try:
+            bool(bound > 0)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f'{where} must be a whole number or a list of numbers, but {bound!r} in {step!r} '
+                'is none'
+            ) from None
 
 
 def _check_warmup(cfg: dict[str, Any], where: str) -> None:
@@ -216,6 +233,14 @@ def _check_validation(cfg: dict[str, Any], where: str) -> None:
 def _check_clip(cfg: dict[str, Any], where: str) -> None:
     with located(where):
         inspect.signature(clip_grad_norm_).bind([], **cfg)
+    for key in ('max_norm', 'norm_type'):
+        if key in cfg:
+            # As torch does it: 'inf' is a number.
+            try:
+                float(cfg[key])
+            except (TypeError, ValueError, RuntimeError) as error:
+                kind = ValueError if isinstance(error, ValueError) else TypeError
+                raise kind(f'{where}.{key} must be a number, but got {cfg[key]!r}') from None
 
 
 def _check_loss(value: Any, where: str) -> None:

@@ -209,6 +209,8 @@ class Engine(State):
         self._given = trainer
         self._run = self._new_run()
         self._run.join()
+        # Without those that stand in for others.
+        self._given_splits = tuple(_loaders.given(data_loaders))
         self.data_loaders = {
             key: _loaders.build(key, loader, seed)
             for key, loader in _loaders.fill(data_loaders).items()
@@ -233,7 +235,9 @@ class Engine(State):
         log_file = None if _preview.asked() else self._begin_log
         self.logger = get_logger(logger, log_file=log_file, late=work_dir is not None)
         _stages.warn_typos(self.stages, self.logger)
-        _loaders.warn_typos(data_loaders, self.logger)
+        typo = _loaders.typo(self._given_splits)
+        if typo:
+            self.logger.warning(typo)
         if not isinstance(data_loaders, (dict, str)):
             quirks.met('single-loader', self, 'taking the loader as it is for training')
         for notice in self._notices or ():

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 
+import numpy as np
 import pytest
 import torch
 from tiny import Net, Points, engine, stage
@@ -97,6 +98,21 @@ def without(cfg, key):
                 ('cosine', 'target_lr', '0', TypeError),
             )
         ),
+        *(
+            (
+                {'lr_schedule': {'type': kind, 'policy': 'step', 'step': [5, late]}},
+                TypeError,
+                ['stages[0].lr_schedule.step', repr(late)],
+            )
+            for kind, late in (('iter', '6'), ('epoch', None), ('iter', [7]), ('iter', 6j))
+        ),
+        ({'grad_clip': {'max_norm': 'x'}}, ValueError, ['stages[0].grad_clip.max_norm', "'x'"]),
+        ({'grad_clip': {'max_norm': None}}, TypeError, ['stages[0].grad_clip.max_norm', 'None']),
+        (
+            {'grad_clip': {'max_norm': 1, 'norm_type': 'fro'}},
+            ValueError,
+            ['stages[0].grad_clip.norm_type', "'fro'"],
+        ),
     ],
 )
 def test_stage(tmp_path, changes, error, texts):
@@ -105,6 +121,19 @@ def test_stage(tmp_path, changes, error, texts):
     for text in texts:
         assert text in str(info.value).replace('\\', '')
     assert not os.path.exists(tmp_path / 'work'), 'a refused engine leaves no files'
+
+
+@pytest.mark.parametrize('step', [[1, 2.5], (1, 9), np.array([1, 2]), torch.tensor([1, 2]), []])
+def test_bounds_that_nncore_takes(tmp_path, step):
+    one = engine(tmp_path, stages=stage(lr_schedule=dict(type='iter', policy='step', step=step)))
+    assert one.plan().ok
+    one.launch()
+
+
+@pytest.mark.parametrize('norm_type', ['inf', 2, 1.5])
+def test_norms_that_torch_takes(tmp_path, norm_type):
+    clip = {'max_norm': '1.0', 'norm_type': norm_type}
+    engine(tmp_path, stages=stage(grad_clip=clip)).launch()
 
 
 def test_place_of_a_later_stage(tmp_path):

@@ -212,6 +212,23 @@ def test_epochs_that_are_validated_and_saved(cases, real):
     assert watch != real['validated']
 
 
+@pytest.mark.parametrize(
+    ('every', 'words'),
+    [
+        (None, 'after epochs 1 to 5'),
+        (1, 'after epochs 1 to 5 and every iteration'),
+        (7, 'after epochs 1 to 5 and every 7 iterations'),
+    ],
+)
+def test_checkpoints_between_epochs(tmp_path, every, words):
+    plan = engine(tmp_path, stages=TWO, hooks=[CheckpointHook(every_n_iters=every)]).plan()
+    assert plan.checkpoint_iters == every
+    assert ['checkpoint', *words.split()] in [line.split() for line in str(plan).splitlines()]
+    bare = engine(tmp_path, stages=TWO)
+    bare.unregister_hook('CheckpointHook')
+    assert bare.plan().checkpoint_iters is None
+
+
 class Watch(Hook):
     """Writes down what happens."""
 
@@ -430,6 +447,20 @@ def test_what_training_would_end_with(words, tmp_path, registered, monkeypatch):
         engine(folder, **arguments).launch()
 
 
+def test_a_policy_of_the_users_in_the_place_of_ours(tmp_path):
+    """Nobody knows what its arguments mean."""
+    policies = nncore_compat.hooks.lr_updater.POLICIES
+    ours = policies.get('step')
+    policies.pop('step')
+    policies.register(lambda base_lr, step, **kwargs: base_lr, name='step')
+    try:
+        stages = stage(lr_schedule=dict(type='iter', policy='step', step='soon'))
+        assert engine(tmp_path, stages=stages).plan().ok
+    finally:
+        policies.pop('step')
+        policies.register(ours, name='step')
+
+
 def test_a_run_that_would_train_nothing(tmp_path):
     loaders = {'train': DataLoader(Points(), 20, drop_last=True)}
     (problem,) = (
@@ -489,6 +520,31 @@ def test_what_is_hardly_meant(words, tmp_path):
     plan = engine(tmp_path, **kwargs).plan()
     assert any(words in str(problem) for problem in plan.problems), plan.problems
     assert plan.ok and not any(problem.fatal for problem in plan.problems)
+
+
+def test_a_misspelt_split(tmp_path, monkeypatch, capsys):
+    """In plan() and in a dry run, where errors would hide the plan; of configs too."""
+    builder = nncore_compat.builder
+    typo = "data_loaders has a split of its own, 'valid': did you mean 'val'?"
+    stand_in = "there is no loader 'val' or 'test': the training data stand in for them"
+    loader = DataLoader(Points(), 4)
+    builder.DATASETS.register(Points, name='PlannedPoints')
+    try:
+        for train in (loader, dict(type='PlannedPoints', loader=dict(batch_size=4))):
+            plan = engine(tmp_path, data_loaders={'train': train, 'valid': loader}).plan()
+            assert [one.message for one in plan.problems] == [typo, stand_in] and plan.ok
+    finally:
+        builder.DATASETS.pop('PlannedPoints')
+    monkeypatch.setenv(_preview.ENV, _preview.PLAN)
+    for loaders, words in (
+        ({'train': loader, 'valid': loader}, [typo, stand_in, ' 2 warnings']),
+        ({'train': 5, 'valid': loader}, [typo, "data_loaders['train']", ' 1 error, 1 warning']),
+        ({'valid': loader}, ["neither 'train' nor the 'type'", ' 1 error ']),
+    ):
+        with pytest.raises(SystemExit), nncore_compat.__main__.to_its_plan():
+            engine(tmp_path / 'new', data_loaders=loaders).launch()
+        found = ' '.join(capsys.readouterr().out.split())
+        assert all(one in found for one in words), found
 
 
 def test_a_good_configuration_has_nothing_to_say(tmp_path):
@@ -698,3 +754,23 @@ def test_a_dry_run_that_comes_to_no_launch(tmp_path, monkeypatch, capsys):
         raise engine(tmp_path, hooks=['NoHook']) and KeyError
     assert "unknown hook 'NoHook'" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_refused_hooks_keep_their_places(tmp_path, monkeypatch, capsys):
+    """Also what is refused only when a hook is registered, and all that is wrong besides."""
+    monkeypatch.setenv(_preview.ENV, _preview.PLAN)
+    lost = dict(type='EventWriterHook', writers=[dict(type='LightningLoggerWriter', logger='csvv')])
+    hooks = ['EvalHok', None, [dict(type='EvalHook'), lost], 'TimrHook', [None]]
+    with pytest.raises(SystemExit) as ended, nncore_compat.__main__.to_its_plan():
+        engine(tmp_path, stages=stage(epochs=0), hooks=hooks).launch()
+    found = ' '.join(capsys.readouterr().out.split())
+    assert ended.value.code == 1
+    for words in (
+        'error: stages[0].epochs must be at least 1',
+        "error: hooks[0]: unknown hook 'EvalHok'",
+        "error: hooks[2][1]: unknown logger 'csvv' (EventWriterHook.writers[0].logger.type)",
+        "error: hooks[3]: unknown hook 'TimrHook'",
+        'error: hooks[4][0]: ',
+        ' 5 errors',
+    ):
+        assert words in found

@@ -173,6 +173,26 @@ def overlap(one, other):
     )
 
 
+@pytest.mark.parametrize(
+    ('value', 'spread'), [(1e30, 0), (1e30, 1e-15), (-1e30, 1e-15), (3.0, 1e-12), (1e6, 1e-7)]
+)
+def test_labels_tell_near_values_apart(tmp_path, value, spread):
+    count = iter(range(1000))
+
+    def change(record):
+        if 'acc' in record:
+            record['acc'] = value * (1 + spread * (next(count) % 3))
+
+    run(tmp_path / 'run', change=change)
+    figure = picture(drawn(tmp_path / 'run', keys=['acc']))
+    FigureCanvasAgg(figure).draw()
+    (ax,) = figure.axes
+    low, high = ax.get_ylim()
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert len(shown) == len(set(shown)) >= 3 and max(map(len, shown)) < 14
+    assert low < value < high and (high - low > abs(value) / 20) == (spread < 1e-9)
+
+
 def test_what_is_not_finite(tmp_path):
     def change(record):
         if record['mode'] == 'train' and record['epoch'] == 2:

@@ -502,6 +502,71 @@ def test_which_checkpoint_has_the_best(tmp_path, capsys):
     assert "no run has a best 'x'. There are: acc" in capsys.readouterr().err
 
 
+def saved_by(folder, *paths, work_dir=None):
+    """A run with checkpoints, and a log that tells of them."""
+    written(folder, [train(1, 10)])
+    for path in paths:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        meta = {'epoch': 1, 'iter': 10, 'stages': [{'epochs': 3, 'optimizer': 'SGD'}]}
+        torch.save({'meta': meta, 'state_dict': {}}, path)
+    head = '[2026-01-01 00:00:00 INFO]: '
+    (folder / 'a.log').write_text(
+        f'{head}Launch engine, host: a@b, work_dir: {work_dir or folder}\n'
+        + ''.join(f'{head}Saving checkpoint to {path}...\n' for path in paths)
+    )
+    return folder
+
+
+def listed(capsys, folder):
+    names = [one['name'] for one in told(capsys, folder)[0]['checkpoints']]
+    rows = text(capsys, folder).partition('\ncheckpoints\n')[2].splitlines()[1:]
+    assert [row.strip().split('  ')[0].split(' -> ')[0] for row in rows] == names
+    return names
+
+
+def test_a_copied_folder_has_its_own_checkpoints(tmp_path, capsys):
+    run = tmp_path / 'run'
+    saved_by(run, run / 'epoch_1.pth', run / 'epoch_2.pth', run / 'sub' / 'iter_5.pth')
+    names = ['sub/iter_5.pth', 'epoch_1.pth', 'epoch_2.pth']
+    assert sorted(listed(capsys, run)) == sorted(names)
+    copy = tmp_path / 'other' / 'copy'
+    shutil.copytree(run, copy)
+    assert sorted(listed(capsys, copy)) == sorted(names)
+    assert all(str(copy) in one['path'] for one in told(capsys, copy)[0]['checkpoints'])
+    # What was left out, or is deleted, is not there, though the original has it.
+    (copy / 'epoch_2.pth').unlink()
+    shutil.rmtree(copy / 'sub')
+    assert listed(capsys, copy) == ['epoch_1.pth']
+    # Where it was before, there is another run by now.
+    shutil.rmtree(run)
+    saved_by(run, run / 'epoch_3.pth')
+    assert listed(capsys, copy) == ['epoch_1.pth']
+
+
+def test_checkpoints_that_a_run_saved_elsewhere(tmp_path, capsys, monkeypatch):
+    """They have their paths, and only its own are listed: others may write there too."""
+    run, out = tmp_path / 'project' / 'run', tmp_path / 'project' / 'out'
+    saved_by(run, out / 'epoch_1.pth', out / 'epoch_2.pth')
+    for name in ('epoch_7.pth', 'best_acc.pth'):
+        shutil.copy(out / 'epoch_1.pth', out / name)
+    (out / 'latest.pth').symlink_to('epoch_2.pth')
+    paths = [str(out / name) for name in ('epoch_1.pth', 'epoch_2.pth', 'latest.pth')]
+    assert listed(capsys, run) == paths
+    copy = tmp_path / 'a' / 'copy'
+    shutil.copytree(run, copy)
+    assert listed(capsys, copy) == paths
+    (out / 'epoch_1.pth').unlink()
+    assert listed(capsys, copy) == paths[1:]
+    # Both have moved, and the paths were relative.
+    lines = (run / 'a.log').read_text().replace(f'{tmp_path}/project/', '')
+    (run / 'a.log').write_text(lines)
+    (tmp_path / 'project').rename(tmp_path / 'moved')
+    moved = [str(tmp_path / 'moved' / 'out' / name) for name in ('epoch_2.pth', 'latest.pth')]
+    assert listed(capsys, tmp_path / 'moved' / 'run') == moved
+    monkeypatch.chdir(tmp_path / 'moved')
+    assert listed(capsys, 'run') == moved
+
+
 def test_long_runs_are_cut_short(tmp_path, capsys):
     records = []
     for epoch in range(1, 101):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from .._build import as_list
+from .. import _loaders
 from .._preflight import Problem, told
+from .._stages import POLICIES_HOME
 from ..comm import is_main_process
 from ..hooks import CheckpointHook, Hook, LrUpdaterHook, MetricHook, OptimizerHook
 from ..hooks._evaluating import EvaluatingHook
-from ..hooks.lr_updater import warmup_steps
+from ..hooks.lr_updater import POLICIES, warmup_steps
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -29,11 +30,19 @@ def _warning(message: str) -> Problem:
     return Problem(message, fatal=False)
 
 
-def of_data(found: dict[str, Loader]) -> Iterator[Problem]:
-    """Check the loaders."""
+def of_data(found: dict[str, Loader], given: Collection[str]) -> Iterator[Problem]:
+    """Check the loaders.
+
+    Args:
+        found: The loaders.
+        given: The splits that were given; the others are filled in.
+    """
     if 'train' not in found:
         names = ', '.join(map(repr, found)) or 'nothing'
         yield Problem(f"there is no loader for training: data_loaders has {names}, but no 'train'")
+    typo = _loaders.typo(given)
+    if typo:
+        yield _warning(typo)
     for split, loader in found.items():
         if loader.batches == 0:
             size = f' of {loader.batch_size} samples' if loader.batch_size else ''
@@ -42,8 +51,9 @@ def of_data(found: dict[str, Loader]) -> Iterator[Problem]:
                 f'{loader.samples} samples',
                 fatal=split == 'train',
             )
-    held_out = [one for split, one in found.items() if split != 'train']
-    if held_out and all(one.same_as == 'train' for one in held_out):
+    # Of a config, each split has a loader of its own.
+    held_out = [found[split] for split in ('val', 'test') if split in found]
+    if held_out and all(one.split not in given or one.same_as == 'train' for one in held_out):
         yield _warning("there is no loader 'val' or 'test': the training data stand in for them")
 
 
@@ -53,9 +63,11 @@ def of_stages(engine: Engine, stages: Iterable[Stage], batches: int) -> Iterator
         cfg, where = engine.stages[plan.number - 1], f'stages[{plan.number - 1}]'
         yield from _of_warmup(cfg, where, cfg['epochs'], batches)
         schedule = cfg.get('lr_schedule') or {}
-        if schedule.get('policy') == 'step':
+        # Another one under this name may count in another way.
+        if schedule.get('policy') == 'step' and POLICIES.get('step').__module__ == POLICIES_HOME:
             total = cfg['epochs'] * (1 if schedule['type'] == 'epoch' else batches)
-            bounds = as_list(schedule['step'])
+            step = schedule['step']
+            bounds = [step] if isinstance(step, int) else list(step)
             late = [one for one in bounds if one >= total]
             if late:
                 unit = 'epochs' if schedule['type'] == 'epoch' else 'iterations'

@@ -34,6 +34,8 @@ class Plan:
         stages: The stages that are left.
         rates: The learning rates.
         checkpoints: The epochs that are saved.
+        checkpoint_iters: After how many iterations each there is a checkpoint in between; None for
+            none.
         changers: Hooks and callbacks of the script's that could set other rates.
         timeline: Who is called when.
         evaluates: The splits of a launch that evaluates only, empty for a training.
@@ -55,6 +57,7 @@ class Plan:
     stages: list[facts.Stage] = field(default_factory=list)
     rates: Rates = field(default_factory=Rates)
     checkpoints: list[int] = field(default_factory=list)
+    checkpoint_iters: int | None = None
     changers: list[str] = field(default_factory=list)
     timeline: Timeline | None = None
     evaluates: tuple[str, ...] = ()

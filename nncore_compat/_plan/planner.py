@@ -11,7 +11,7 @@ from .._parameters import count
 from .._preflight import Problem, noting
 from .._random import unnoticed
 from .._state_dict import inner, uncompiled
-from ..hooks import ClosureHook, Hook
+from ..hooks import CheckpointHook, ClosureHook, Hook
 from ..hooks.base import method_for
 from ..hooks.lr_updater import warmup_steps
 from . import checks, facts
@@ -65,7 +65,7 @@ class _Planner:
                 self._evaluation(made, eval)
             else:
                 if not any(problem.fatal for problem in self.problems):
-                    self.problems.extend(checks.of_data(made.loaders))
+                    self.problems.extend(checks.of_data(made.loaders, engine._given_splits))
                 self._training(made, resume)
                 made.timeline = engine.timeline()
         self.problems.sort(key=lambda problem: not problem.fatal)
@@ -130,6 +130,9 @@ class _Planner:
         known = {split: one.batches or 0 for split, one in made.loaders.items()}
         walked = course(engine, {**known, 'train': length}, optimizers, start)
         made.rates, made.checkpoints = walked.rates, walked.saved
+        saver = engine.hooks.get('CheckpointHook')
+        if isinstance(saver, CheckpointHook):
+            made.checkpoint_iters = saver._every_n_iters
         made.stages = self._stages(start, length, optimizers, walked)
         made.differences = walked.quirks
         made.differences.update(_phases.hook_defaults(engine))

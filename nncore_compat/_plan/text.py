@@ -184,7 +184,11 @@ def _proportional(plan: Plan, one: int, other: int) -> bool:
 
 def _events(plan: Plan, width: int) -> list[str]:
     validated = [epoch for stage in plan.stages for epoch in stage.validated]
-    rows = {'validation': _after(validated), 'checkpoint': _after(plan.checkpoints)}
+    saved, every = _after(plan.checkpoints), plan.checkpoint_iters
+    if every is not None:
+        between = 'every iteration' if every == 1 else f'every {every:,} iterations'
+        saved = f'{saved} and {between}' if plan.checkpoints else f'after {between}'
+    rows = {'validation': _after(validated), 'checkpoint': saved}
     return ['Epochs with', *_rows(rows, width)]
 
 

@@ -24,6 +24,8 @@ POINTS = 5000
 STEPS = [1, 2, 2.5, 5, 10]
 # So many letters of a name.
 NAME, TITLE = 60, 32
+# What differs by less than this share of itself is drawn as a constant.
+FLAT = 1e-9
 _WIDTH, _HEIGHT = 4.6, 2.9
 
 
@@ -89,8 +91,14 @@ def _draw(ax: Axes, panel: Panel, drawing: Drawing, x: str, log: bool) -> None:
         ax.set_yscale('log')
     else:
         # Without a factor in the corner, which is easily overlooked.
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:.5g}'))
+        ticks = ax.yaxis.get_majorticklocs
+        ax.yaxis.set_major_formatter(
+            FuncFormatter(lambda v, _: f'{v:.{_digits(ticks().tolist())}g}')
+        )
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
+        if values and 0 < max(values) - min(values) < FLAT * max(map(abs, values)):
+            # Noise of the last digits is no course.
+            ax.set_ylim(*sorted((0.95 * values[0], 1.05 * values[0])))
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=STEPS, integer=True))
     if x == 'iter':
@@ -100,6 +108,14 @@ def _draw(ax: Axes, panel: Panel, drawing: Drawing, x: str, log: bool) -> None:
     text, winner = _best(panel)
     colour = COLOURS[winner % len(COLOURS)] if several else '#404040'
     ax.set_title(text, loc='right', size=8.5, color=colour, pad=15)
+
+
+def _digits(values: list[float]) -> int:
+    """Return how many digits tell values apart, and at least five."""
+    for digits in range(5, 17):
+        if len({f'{value:.{digits}g}' for value in values}) == len(set(values)):
+            return digits
+    return 17
 
 
 def _colour(curve: Curve, several: bool, panel: Panel, index: int) -> str:

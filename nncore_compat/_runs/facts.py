@@ -47,7 +47,7 @@ def facts(run: Run) -> dict[str, Any]:
         },
         'best': best_values(run),
         'by_epoch': by_epoch(run),
-        'checkpoints': [_saved(one) for one in run.saved],
+        'checkpoints': [_saved(run, one) for one in run.saved],
     }
 
 
@@ -111,16 +111,16 @@ def _last(records: Records, mode: str, key: str) -> dict[int, float]:
 
 
 def _file(run: Run, key: str, iters: int, epoch: float) -> str | None:
-    """Return the name of the checkpoint that has the weights of a moment."""
+    """Return the checkpoint that has the weights of a moment."""
     there = [one for one in run.saved if not one.problem and one.link is None]
     at = [
-        one.name
+        one
         for one in there
         # An epoch has its number in the name; of others, epochs are those that were over.
         if (one.epoch == epoch if one.name.startswith('epoch_') else one.iter == iters)
     ]
-    at.sort(key=lambda name: (name != f'best_{key}.pth', not name.startswith('epoch_')))
-    return at[0] if at else None
+    at.sort(key=lambda one: (one.name != f'best_{key}.pth', not one.name.startswith('epoch_')))
+    return run.shown(at[0]) if at else None
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
@@ -128,9 +128,9 @@ def _stage(stage: Stage) -> dict[str, Any]:
     return {'first': stage.first, 'optimizer': stage.optimizer, 'epochs': stage.epochs, **config}
 
 
-def _saved(one: Saved) -> dict[str, Any]:
+def _saved(run: Run, one: Saved) -> dict[str, Any]:
     return {
-        'name': one.name,
+        'name': run.shown(one),
         'path': one.path,
         'epoch': one.epoch,
         'iteration': one.iter,

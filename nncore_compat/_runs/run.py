@@ -81,19 +81,34 @@ class Run:
 
     @cached_property
     def saved(self) -> list[Saved]:
-        """The checkpoints, also in another folder that the log names."""
-        folders = {os.path.realpath(self.folder): self.folder}
+        """The checkpoints in the folder, and those that the run has saved outside of it.
+
+        What it saved in its folder is looked for in this one alone: of a copy, the original has
+        files of the same names, and where a folder has been moved from there may be another run.
+        """
+        folders, outside = {self.folder: None}, dict[str, None]()
         for launch in self.launches:
+            work_dir = os.path.expanduser(launch.work_dir) or '.'
             for path in launch.saved:
-                # Within the work dir they may have moved with it.
-                inside = os.path.relpath(os.path.dirname(path), launch.work_dir or '.')
-                moved = os.path.normpath(os.path.join(self.folder, inside))
-                for folder in (moved, os.path.dirname(path)):
-                    if os.path.isdir(folder) and os.path.exists(
-                        os.path.join(folder, os.path.basename(path))
-                    ):
-                        folders.setdefault(os.path.realpath(folder), folder)
-        return checkpoints(folders.values(), self._whole)
+                folder, name = os.path.split(path)
+                within = os.path.relpath(folder or '.', work_dir)
+                # Both may have been moved together, or been relative to where the script ran.
+                moved = os.path.normpath(os.path.join(self.folder, within))
+                if not _leads_out(within):
+                    folders[moved] = None
+                    continue
+                for place in (moved, folder):
+                    if os.path.lexists(os.path.join(place, name)):
+                        # Others may write to that folder too.
+                        outside[os.path.join(place, name)] = None
+                        break
+        links = [link for path in outside if (link := _link_to(path)) is not None]
+        return checkpoints(folders, [*outside, *links], self._whole)
+
+    def shown(self, saved: Saved) -> str:
+        """Return how to call a checkpoint: from the folder, by its whole path if it is outside."""
+        within = os.path.relpath(saved.path, self.folder)
+        return os.path.abspath(saved.path) if _leads_out(within) else within
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
@@ -187,6 +202,17 @@ class Run:
     def direction(self, key: str) -> Direction | None:
         """Tell which value of a metric is the best; None where nothing tells."""
         return direction(key, self.records, self.hook_states, self._high, self._low)
+
+
+def _leads_out(path: str) -> bool:
+    return path.split(os.sep, 1)[0] == os.pardir
+
+
+def _link_to(path: str) -> str | None:
+    """Return the link to the newest checkpoint, if this is the one."""
+    folder, name = os.path.split(path)
+    link = os.path.join(folder, 'latest.pth')
+    return link if os.path.islink(link) and os.readlink(link) == name else None
 
 
 def _optimizer(config: Any) -> str:

@@ -55,23 +55,27 @@ class Saved:
         return os.path.basename(self.path)
 
 
-def checkpoints(folders: Iterable[str], whole: bool = False) -> list[Saved]:
-    """Return the checkpoints in some folders, the earliest first.
+def checkpoints(
+    folders: Iterable[str], files: Iterable[str] = (), whole: bool = False
+) -> list[Saved]:
+    """Return checkpoints, the earliest first.
 
     Args:
-        folders: The folders.
+        folders: Folders of which all are returned.
+        files: More of them, in other folders, where they are there.
         whole: Whether to read all of each, for the checksums.
     """
-    found = {}
-    for folder in folders:
-        for name in os.listdir(folder) if os.path.isdir(folder) else []:
-            path = os.path.join(folder, name)
-            if os.path.isdir(path):
-                known = os.path.isfile(os.path.join(path, _INDEX))
-            else:
-                known = name.endswith(_SUFFIXES) and name[0] != '.'
-            if known:
-                found[os.path.abspath(path)] = path
+    there = [folder for folder in folders if os.path.isdir(folder)]
+    paths = [os.path.join(folder, name) for folder in there for name in os.listdir(folder)]
+    found: dict[str, str] = {}
+    for path in (*paths, *files):
+        folder, name = os.path.split(path)
+        if os.path.isdir(path):
+            known = os.path.isfile(os.path.join(path, _INDEX))
+        else:
+            known = name.endswith(_SUFFIXES) and name[0] != '.'
+        if known:
+            found.setdefault(os.path.join(os.path.realpath(folder), name), path)
     saved = [one for path in found.values() if (one := _saved(path, whole)) is not None]
     return sorted(saved, key=lambda one: (one.link is not None, _order(one), one.name))
 
