@@ -18,6 +18,7 @@ import torch
 
 from . import _options, quirks
 from ._clock import HOOKS, Clock
+from ._errors import said
 from ._files import replacing
 from ._parameters import count
 from ._plain import described
@@ -63,7 +64,7 @@ def recording(engine: Engine, eval: bool | str) -> Iterator[None]:
                 'what': f'evaluation ({eval})' if eval else 'training',
                 'started': started,
                 'ended': _ending(engine, error),
-                'error': None if error is None else f'{type(error).__name__}: {error}',
+                'error': None if error is None else f'{type(error).__name__}: {said(error)}',
                 # A resume at the launch moves the counter too.
                 'iterations': 0 if eval else engine.iter - max(begun, engine.start_iter),
                 **_place(engine),

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from nncore_compat import Hook, quirks
+from nncore_compat import Hook, _options, _report, quirks
 from nncore_compat.hooks import CheckpointHook, EventWriterHook
 from nncore_compat.hooks.writer import Writer
 
@@ -150,6 +150,33 @@ def test_a_hook_that_fails_at_the_end_as_well_stops_no_other(tmp_path):
     _, raised, lines, _ = launch(tmp_path, *hooks)
     assert raised is error and last.seen == [error] and raised.__context__ is None
     assert lines[1] == 'First.after_launch failed, too: RuntimeError: worse'
+
+
+class Mute(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self):
+        raise RuntimeError('no text')
+
+
+def test_an_error_that_cannot_say_what_it_is_costs_nothing_else(tmp_path, monkeypatch):
+    report = tmp_path / 'report.json'
+    monkeypatch.setenv(_options.REPORT, str(report))
+    monkeypatch.setattr(_report, '_launches', [])
+    (tmp_path / 'w').mkdir()
+    error, last = Mute(), Told('Last')
+    hooks = Told('First', Mute()), Fails('after_train_iter', error, 1), last
+    _, raised, lines, writer = launch(tmp_path / 'w', *hooks)
+    assert raised is error and last.seen == [error] and writer.is_open is False
+    mute = 'Mute: <no text: its __str__ raises RuntimeError>'
+    assert lines == [
+        f'Fails.after_train_iter failed at stage 1, epoch 1, iteration 2: {mute}',
+        f'First.after_launch failed, too: {mute}',
+    ]
+    (said,) = json.loads(report.read_text())['launches']
+    assert (said['ended'], said['error']) == ('failed', mute)
+    (log,) = (tmp_path / 'w').glob('*.log')
+    assert 'would have changed this run: silent-failure' in log.read_text()
 
 
 def test_errors_of_model_and_callbacks(tmp_path):
