@@ -614,15 +614,16 @@ class Engine(State):
 
             show(self, eval, resume)
             return None
-        self._resume_from = _auto_resume.choose(self, eval, resume)
-        self._kwargs = kwargs
-        if self._run.used:
-            self._run = self._new_run()
-        self._run.used = True
-        _ready.check(self)
-        if not eval:
-            self._agree_on_work_dir()
-        self._run.put_files_in(self._place.absolute)
+        with _report.noting_refusal(self, eval):
+            self._resume_from = _auto_resume.choose(self, eval, resume)
+            self._kwargs = kwargs
+            if self._run.used:
+                self._run = self._new_run()
+            self._run.used = True
+            _ready.check(self)
+            if not eval:
+                self._agree_on_work_dir()
+            self._run.put_files_in(self._place.absolute)
         if self._run.starts_later:
             return self._run.launch_elsewhere(eval)
         return self._launch(eval)

@@ -14,7 +14,16 @@ import torch
 from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from nncore_compat import CheckpointHook, Hook, _clock, _options, _report
+from nncore_compat import (
+    CheckpointHook,
+    Hook,
+    __main__,
+    _clock,
+    _options,
+    _preview,
+    _report,
+    quirks,
+)
 from nncore_compat._clock import Clock
 
 
@@ -276,6 +285,84 @@ def test_a_report_that_cannot_be_written_stops_nobody(path, tmp_path, caplog, mo
     engine.launch()
     assert 'the report could not be written' in caplog.text
     assert (tmp_path / 'w' / 'epoch_1.pth').exists()
+
+
+@pytest.mark.parametrize('eval', [False, 'val'])
+def test_a_launch_that_is_refused(path, tmp_path, eval):
+    path.write_text('of an earlier run')
+    engine = tiny.engine(tmp_path / 'w', tiny.Net().to('meta'))
+    with pytest.raises(ValueError, match="on the device 'meta'"):
+        engine.launch(eval=eval)
+    (launch,) = json.loads(path.read_text())['launches']
+    assert launch['what'] == ('evaluation (val)' if eval else 'training')
+    assert launch['ended'] == 'failed' and launch['iterations'] == 0
+    assert launch['error'].startswith(
+        "ValueError: Net: fc.weight, fc.bias are on the device 'meta'"
+    )
+    assert launch['work_dir'] == str(tmp_path / 'w')
+
+
+def test_a_launch_that_cannot_make_its_folder(path, tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError('no room')
+
+    engine = tiny.engine(tmp_path / 'w')
+    monkeypatch.setattr(engine, '_agree_on_work_dir', refuse)
+    with pytest.raises(OSError, match='no room'):
+        engine.launch()
+    (launch,) = json.loads(path.read_text())['launches']
+    assert (launch['ended'], launch['error']) == ('failed', 'OSError: no room')
+
+
+def started(monkeypatch, path, script, *options):
+    """Run a script as the command line does."""
+    monkeypatch.setattr(__main__, 'install', lambda: None)
+    monkeypatch.setattr(sys, 'argv', list(sys.argv))
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__'])
+    __main__.main(['--report', str(path), *options, str(script)])
+
+
+def test_an_earlier_report_is_gone_when_the_script_begins(tmp_path, monkeypatch):
+    """A script may fail before its launch, and may have none."""
+    for name in (_options.REPORT, quirks.ENV, 'RANK', 'SLURM_PROCID'):
+        monkeypatch.setenv(name, '')
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(quirks, '_active', None)
+    script, path = tmp_path / 'script.py', tmp_path / 'report.json'
+    script.write_text(f'import os\nassert not os.path.exists({str(path)!r})\n')
+    path.write_text('of an earlier run')
+    started(monkeypatch, path, script)
+    assert not path.exists()
+
+    # Not in those who take part in a run that has begun.
+    script.write_text('')
+    path.write_text('of this run')
+    started(monkeypatch, path, script)
+    monkeypatch.delenv(_options.REPORT)
+    for name in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.setenv(name, '1')
+        started(monkeypatch, path, script)
+        monkeypatch.delenv(name)
+        monkeypatch.delenv(_options.REPORT)
+    assert path.read_text() == 'of this run'
+
+    # What is written is the file that a link leads to.
+    link = tmp_path / 'link.json'
+    link.symlink_to(path)
+    started(monkeypatch, link, script)
+    assert not path.exists() and link.is_symlink()
+
+
+def test_a_preview_leaves_the_report(tmp_path, monkeypatch):
+    """It writes none."""
+    monkeypatch.setenv(_options.REPORT, '')
+    path = tmp_path / 'report.json'
+    path.write_text('of an earlier run')
+    monkeypatch.setattr(_preview, 'asked', lambda: _preview.TIMELINE)
+    (tmp_path / 'script.py').write_text('')
+    started(monkeypatch, path, tmp_path / 'script.py')
+    assert path.read_text() == 'of an earlier run'
 
 
 @pytest.mark.parametrize('name', ['no/such/folder/report.json', '.'])
