@@ -53,6 +53,7 @@ def end(engine: Engine, error: BaseException) -> None:
     finally:
         # A traceback keeps all that its frames know: workers of loaders, memory of accelerators.
         engine._failure = engine._failed_in = None
+        quirks.sum_up(engine)
 
 
 def _end(engine: Engine, error: BaseException) -> None:
@@ -68,8 +69,6 @@ def _end(engine: Engine, error: BaseException) -> None:
             if not writes:
                 quirks.met('silent-failure', engine, f'{hook.name} gets after_launch')
             _close(engine, hook)
-    if isinstance(error, Exception):
-        quirks.sum_up(engine)
 
 
 def _tell(engine: Engine, error: Exception) -> Any:

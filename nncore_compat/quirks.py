@@ -8,6 +8,7 @@ difference, `all` for every one of them. Child processes follow, through the env
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import os
@@ -141,5 +142,7 @@ def sum_up(engine: Engine) -> None:
     if engine._quirks_met:
         engine.logger.info(text + ', '.join(engine._quirks_met))
     elif engine.logger.isEnabledFor(logging.INFO):
-        # Not in the log, which is line for line that of nncore then.
-        print(f'nncore_compat: {text}none', file=sys.stderr)
+        # Not in the log, which is line for line that of nncore then. A run may end because nobody
+        # reads what it says, and is to end by that.
+        with contextlib.suppress(OSError, ValueError):
+            print(f'nncore_compat: {text}none', file=sys.stderr)

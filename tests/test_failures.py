@@ -135,6 +135,30 @@ def test_who_wants_to_end_at_once_does(tmp_path, error):
     assert not hasattr(error, '__notes__')
 
 
+@pytest.mark.parametrize('error', [SystemExit(5), KeyboardInterrupt(), ValueError('x')], ids=repr)
+def test_however_a_run_ends_it_has_its_line_of_quirks(tmp_path, capsys, monkeypatch, error):
+    monkeypatch.setattr(quirks, '_active', frozenset())
+
+    class Late(Fails):
+        def before_epoch(self, engine):
+            pass
+
+    launch(tmp_path, Late('after_train_iter', error, 4))
+    (log,) = tmp_path.glob('*.log')
+    (line,) = [one for one in log.read_text().splitlines() if 'changed this run: ' in one]
+    assert line.partition('run: ')[2] == 'hook-defaults'
+
+    (tmp_path / 'none').mkdir()
+    _, raised, *_ = launch(tmp_path / 'none', Fails('before_launch', error))
+    assert raised is error and capsys.readouterr().err.count('changed this run: none') == 1
+    # A pipe that has been closed does not take the place of what has ended the run.
+    with open(os.devnull, 'w') as closed:
+        pass
+    monkeypatch.setattr(sys, 'stderr', closed)
+    (tmp_path / 'closed').mkdir()
+    assert launch(tmp_path / 'closed', Fails('before_launch', error))[1] is error
+
+
 def test_stop_iteration_is_an_error_like_others(tmp_path):
     error, told = StopIteration('s'), Told('Told')
     _, raised, lines, _ = launch(tmp_path, told, Fails('before_train_iter', error, 1))
