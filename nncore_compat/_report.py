@@ -181,7 +181,7 @@ def _who(engine: Engine, clock: Clock) -> dict[str, Any]:
         for name, one in engine.hooks.items()
     ]
     on = [name for name in quirks.QUIRKS if quirks.active(name)]
-    return {'hooks': hooks, 'quirks': {'on': on, 'met': list(engine._quirks_met)}}
+    return {'hooks': hooks, 'quirks': {'on': on, 'met': list(engine._quirks_of_launch)}}
 
 
 def _file(name: str, where: dict[str, Any]) -> dict[str, Any]:

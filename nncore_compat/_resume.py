@@ -66,7 +66,8 @@ def resume(
     engine._stage, engine._epoch = found.stage, found.epoch
     engine._iter = engine._start_iter = found.iter
     if section:
-        quirks.met('inexact-resume', engine, 'going on exactly where the run had stopped')
+        message = 'going on exactly where the run had stopped'
+        quirks.met('inexact-resume', engine, message, ahead=True)
     engine.logger.info(
         f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'

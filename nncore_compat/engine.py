@@ -235,7 +235,8 @@ class Engine(State):
         _stages.warn_typos(self.stages, self.logger)
         _loaders.warn_typos(data_loaders, self.logger)
         if not isinstance(data_loaders, (dict, str)):
-            quirks.met('single-loader', self, 'taking the loader as it is for training')
+            message = 'taking the loader as it is for training'
+            quirks.met('single-loader', self, message, ahead=True)
         for notice in self._notices or ():
             self.logger.info(notice)
         self._notices = None
@@ -625,7 +626,12 @@ class Engine(State):
                 self._agree_on_work_dir()
             self._run.put_files_in(self._place.absolute)
         if self._run.starts_later:
-            return self._run.launch_elsewhere(eval)
+            try:
+                return self._run.launch_elsewhere(eval)
+            finally:
+                if not eval:
+                    # The copies have kept account.
+                    self._end_training_account()
         return self._launch(eval)
 
     def _new_run(self) -> Run:
@@ -653,10 +659,15 @@ class Engine(State):
         reopen(self.logger, self._log_file)
 
     def _launch(self, eval: bool | str) -> dict[str, Any] | None:
-        with _report.recording(self, eval):
-            output = self._run_through(eval)
+        self._begin_account()
+        try:
+            with _report.recording(self, eval):
+                output = self._run_through(eval)
+                if not eval:
+                    quirks.sum_up(self)
+        finally:
             if not eval:
-                quirks.sum_up(self)
+                self._end_training_account()
         return output
 
     def _run_through(self, eval: bool | str) -> dict[str, Any] | None:

@@ -227,6 +227,53 @@ def test_a_resumed_run_counts_what_it_did_itself(path, tmp_path):
     assert (second['iterations'], second['resumed_from']) == (6, file)
 
 
+def test_each_launch_has_its_own_quirks_and_resume(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(quirks, '_active', frozenset())
+    stages = [tiny.stage(validation={'interval': 1}), tiny.stage(validation={'interval': 1})]
+    loader = DataLoader(tiny.Points(), 4)
+    tiny.engine(tmp_path / 'a', stages=stages).launch()
+    file = str(tmp_path / 'a' / 'epoch_1.pth')
+
+    hook = {'type': 'EvalHook', 'interval': 2}
+    engine = tiny.engine(tmp_path / 'b', stages=stages, data_loaders=loader, hooks=[hook])
+    engine.resume(file)
+    engine.launch(eval='val')
+    engine.launch()
+    # Nothing is left to do. What is done by hand before is no part of a launch.
+    engine.val_epoch()
+    engine.launch()
+    # This resets the counters.
+    engine.launch(eval='val')
+    engine.launch()
+    engine.launch(resume=file)
+
+    launches = json.loads(path.read_text())['launches'][1:]
+    begun = ['single-loader', 'inexact-resume']
+    met = ['skip-stage-end-validation', 'eval-interval']
+    assert [
+        (one['what'], one['resumed_from'], sorted(one['quirks']['met'])) for one in launches
+    ] == [
+        ('evaluation (val)', file, sorted(begun)),
+        ('training', file, sorted(begun + met)),
+        ('training', None, []),
+        ('evaluation (val)', None, []),
+        ('training', None, sorted(met)),
+        ('training', file, sorted(['inexact-resume', *met])),
+    ]
+    for handler in engine.logger.handlers:
+        handler.flush()
+    (log,) = (tmp_path / 'b').glob('*.log')
+    lines = log.read_text().splitlines()
+    summed = [line.partition('this run: ')[2] for line in lines if 'this run: ' in line]
+    assert [sorted(line.split(', ')) for line in summed] == [
+        sorted(begun + met),
+        sorted(met),
+        sorted(['inexact-resume', *met]),
+    ]
+    # Each is said once.
+    assert sum('`--quirks ' in line for line in lines) == 4
+
+
 def saved(file):
     return file.suffix in ('.pth', '.ckpt') and not file.is_symlink()
 
