@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from nncore_compat import (
     _options,
     _preview,
     _report,
+    _resume,
     quirks,
 )
 from nncore_compat._clock import Clock
@@ -225,6 +227,26 @@ def test_a_resumed_run_counts_what_it_did_itself(path, tmp_path):
     first, second = json.loads(path.read_text())['launches']
     assert (first['iterations'], first['resumed_from']) == (3, None)
     assert (second['iterations'], second['resumed_from']) == (6, file)
+
+
+def test_what_is_resumed_from_holds_in_another_folder(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.engine(tmp_path, stages=tiny.stage(epochs=1)).launch()
+    sources = ['epoch_1.pth', Path('epoch_1.pth'), torch.load('epoch_1.pth'), 'auto']
+    for source in sources:
+        engine = tiny.engine(tmp_path, stages=tiny.stage(epochs=2))
+        engine.launch(resume=source)
+        if source != 'auto':
+            os.remove('epoch_2.pth')
+    launches = json.loads(path.read_text())['launches'][1:]
+    file = str(tmp_path / 'epoch_1.pth')
+    assert [one['resumed_from'] for one in launches] == [
+        file,
+        file,
+        'the given checkpoint',
+        file,
+    ]
+    assert _resume._place('https://x.y/z.pth', 'https://x.y/z.pth') == 'https://x.y/z.pth'
 
 
 def test_each_launch_has_its_own_quirks_and_resume(path, tmp_path, monkeypatch):
