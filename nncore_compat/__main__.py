@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if target == ['-m']:
         parser.error('-m needs the name of a module')
 
+    inherited = _options.reports_to()
     settle(parser, options)
     if options.verify is not None:
         from ._verify import command
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(command.run(options.verify, list(target)))
     install()
     if not _preview.asked():
+        _options.begin_report(inherited)
         try:
             _start_processes()
         except (TypeError, ValueError) as error:

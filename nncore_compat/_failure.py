@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import comm, quirks
+from ._errors import said
 from .hooks import EventWriterHook, Hook
 from .hooks.base import HOOK_NAMES, method_for
 
@@ -52,6 +53,7 @@ def end(engine: Engine, error: BaseException) -> None:
     finally:
         # A traceback keeps all that its frames know: workers of loaders, memory of accelerators.
         engine._failure = engine._failed_in = None
+        quirks.sum_up(engine)
 
 
 def _end(engine: Engine, error: BaseException) -> None:
@@ -67,8 +69,6 @@ def _end(engine: Engine, error: BaseException) -> None:
             if not writes:
                 quirks.met('silent-failure', engine, f'{hook.name} gets after_launch')
             _close(engine, hook)
-    if isinstance(error, Exception):
-        quirks.sum_up(engine)
 
 
 def _tell(engine: Engine, error: Exception) -> Any:
@@ -78,12 +78,13 @@ def _tell(engine: Engine, error: Exception) -> Any:
         hook, what = None, f'The run failed{_where(engine, None)}'
         _add_note(error, what)
     hint = ''
-    if isinstance(error, RuntimeError) and 'DataLoader worker' in str(error):
+    text = said(error)
+    if isinstance(error, RuntimeError) and 'DataLoader worker' in text:
         hint = f' ({_WORKER})'
         _add_note(error, _WORKER)
     if not quirks.active('silent-failure'):
         # An error of a worker has its traceback in its message, and what it says at the end.
-        lines = str(error).strip().splitlines() or ['']
+        lines = text.strip().splitlines() or ['']
         text = lines[0] if len(lines) == 1 else f'{lines[0]} [...] {lines[-1]}'
         engine.logger.error(f'{what}: {type(error).__name__}: {text}{hint}')
     return hook
@@ -93,7 +94,7 @@ def _close(engine: Engine, hook: Any) -> None:
     try:
         hook.after_launch(engine)
     except Exception as error:
-        text = f'{hook.name}.after_launch failed, too: {type(error).__name__}: {error}'
+        text = f'{hook.name}.after_launch failed, too: {type(error).__name__}: {said(error)}'
         engine.logger.error(text, exc_info=error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import json
 import os
 from typing import Any
@@ -185,6 +186,27 @@ def report_to(path: str) -> None:
     if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
         raise ValueError(f'--report: expected a file in a folder that exists, but got {path}')
     os.environ[REPORT] = path
+
+
+def begin_report(inherited: str | None) -> None:
+    """Remove the report of an earlier run: this one may come to no launch, and write none.
+
+    A process that takes part in a run which has begun leaves it: a child of one that has said where
+    the report goes, and all but the first of those that a launcher starts.
+
+    Args:
+        inherited: What `reports_to` returned before this process was told.
+    """
+    path = reports_to()
+    first = all(os.environ.get(name, '0') == '0' for name in ('RANK', 'SLURM_PROCID'))
+    if path is None or path == inherited or not first:
+        return
+    # Of a link, the file that it leads to, which is what is written. What cannot be removed cannot
+    # be written either, and that is said at the launch.
+    path = os.path.realpath(path)
+    if os.path.isfile(path):
+        with contextlib.suppress(OSError):
+            os.remove(path)
 
 
 def reports_to() -> str | None:

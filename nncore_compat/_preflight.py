@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from . import _amp, _hook_list, _loaders, _options, _stages
-from ._errors import located
+from ._errors import located, said
 from ._imports import uncollected
 from ._random import unnoticed
 from .buffer import Buffer
@@ -65,7 +65,7 @@ def noting(problems: list[Problem], where: str = '') -> Iterator[None]:
 
 def told(error: BaseException) -> str:
     """Return an error in words."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = said(error.args[0] if isinstance(error, KeyError) and error.args else error)
     # What is not meant for the user may say next to nothing.
     kinds = (KeyError, TypeError, ValueError, OSError, RuntimeError)
     kind = '' if isinstance(error, kinds) and ' ' in text else f'{type(error).__name__}: '

@@ -18,6 +18,7 @@ import torch
 
 from . import _options, quirks
 from ._clock import HOOKS, Clock
+from ._errors import said
 from ._files import replacing
 from ._parameters import count
 from ._plain import described
@@ -46,7 +47,7 @@ def recording(engine: Engine, eval: bool | str) -> Iterator[None]:
         return
     clock = engine._clock = Clock()
     saved = engine._run.watch(clock)
-    started, begun = time.strftime('%Y-%m-%dT%H:%M:%S%z'), engine.iter
+    started, begun = _now(), engine.iter
     error: BaseException | None = None
     try:
         with _timed(engine, clock):
@@ -59,11 +60,7 @@ def recording(engine: Engine, eval: bool | str) -> Iterator[None]:
         seconds = clock.by_phase()
         _launches.append(
             {
-                'work_dir': os.path.abspath(os.path.expanduser(engine.work_dir)),
-                'what': f'evaluation ({eval})' if eval else 'training',
-                'started': started,
-                'ended': _ending(engine, error),
-                'error': None if error is None else f'{type(error).__name__}: {error}',
+                **_what(engine, eval, started, error),
                 # A resume at the launch moves the counter too.
                 'iterations': 0 if eval else engine.iter - max(begun, engine.start_iter),
                 **_place(engine),
@@ -74,6 +71,43 @@ def recording(engine: Engine, eval: bool | str) -> Iterator[None]:
             }
         )
         _write(path, engine)
+
+
+@contextlib.contextmanager
+def noting_refusal(engine: Engine, eval: bool | str) -> Iterator[None]:
+    """Record a launch that comes to nothing, where a report was asked for: of the others, nothing.
+
+    Args:
+        engine: The engine that is to be launched.
+        eval: What its `launch` was given.
+    """
+    started = _now()
+    try:
+        yield
+    except BaseException as error:
+        path = _options.reports_to()
+        if path is not None and is_main_process():
+            # Devices and loops have had no say yet.
+            nothing = {'iterations': 0, 'seconds': 0.0, 'checkpoints': []}
+            _launches.append({**_what(engine, eval, started, error), **nothing})
+            _write(path, engine)
+        raise
+
+
+def _what(
+    engine: Engine, eval: bool | str, started: str, error: BaseException | None
+) -> dict[str, Any]:
+    return {
+        'work_dir': os.path.abspath(os.path.expanduser(engine.work_dir)),
+        'what': f'evaluation ({eval})' if eval else 'training',
+        'started': started,
+        'ended': _ending(engine, error),
+        'error': None if error is None else f'{type(error).__name__}: {said(error)}',
+    }
+
+
+def _now() -> str:
+    return time.strftime('%Y-%m-%dT%H:%M:%S%z')
 
 
 @contextlib.contextmanager
@@ -147,7 +181,7 @@ def _who(engine: Engine, clock: Clock) -> dict[str, Any]:
         for name, one in engine.hooks.items()
     ]
     on = [name for name in quirks.QUIRKS if quirks.active(name)]
-    return {'hooks': hooks, 'quirks': {'on': on, 'met': list(engine._quirks_met)}}
+    return {'hooks': hooks, 'quirks': {'on': on, 'met': list(engine._quirks_of_launch)}}
 
 
 def _file(name: str, where: dict[str, Any]) -> dict[str, Any]:

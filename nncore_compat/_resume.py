@@ -24,7 +24,10 @@ class Resumption(NamedTuple):
     section: dict[str, Any] | None
     # That of the stage that was running, with its state.
     optimizer: Any
+    # The stage that is next by the counters, and the one in which the run goes on: an epoch whose
+    # end had been saved may be to be validated yet.
     stage: int
+    goes_on_in: int
     epoch: int
     iter: int
 
@@ -62,13 +65,14 @@ def resume(
         # Read again at the launch, each process its part.
         engine._resuming = {k: v for k, v in checkpoint.items() if k != 'state_dict'}
     engine._resume_options = kwargs
-    engine._resumed_from = found.name
+    engine._resumed_from = _place(source, found.name)
     engine._stage, engine._epoch = found.stage, found.epoch
     engine._iter = engine._start_iter = found.iter
     if section:
-        quirks.met('inexact-resume', engine, 'going on exactly where the run had stopped')
+        message = 'going on exactly where the run had stopped'
+        quirks.met('inexact-resume', engine, message, ahead=True)
     engine.logger.info(
-        f'Resumed stage {min(engine.stage + 1, engine.max_stages)}, '
+        f'Resumed stage {min(found.goes_on_in + 1, engine.max_stages)}, '
         f'epoch {engine.epoch}, iter {engine.iter}'
     )
 
@@ -131,7 +135,16 @@ def read(
             with located(f'{name}, optimizer of stages[{running}]'):
                 _snapshot.load_optimizer(engine, optimizer, checkpoint, section)
             _content.check_optimizer(optimizer, name)
-    return Resumption(name, checkpoint, section, optimizer, stage, meta['epoch'], meta['iter'])
+    goes_on_in = running if section else stage
+    return Resumption(
+        name, checkpoint, section, optimizer, stage, goes_on_in, meta['epoch'], meta['iter']
+    )
+
+
+def _place(source: Any, name: str) -> str:
+    """Return what is resumed from in words that hold when the script has changed folder."""
+    is_file = isinstance(source, (str, os.PathLike)) and '://' not in name
+    return os.path.abspath(os.path.expanduser(name)) if is_file else name
 
 
 def _without_parts(folder: str, weights_only: bool = True) -> Any:

@@ -58,10 +58,13 @@ class State:
     # Of loaders, by number, while an event of an iteration is running: a loader may ask all its
     # samplers and data sets each time.
     _lengths: dict[int, int] | None = None
-    # What it has resumed from, in words.
+    # What the training that runs, or that is to come, has resumed from, in words.
     _resumed_from: str | None = None
-    # Names of the quirks of nncore that it has met.
+    # Names of the quirks of nncore: those that the log has told of, those that the launch has met,
+    # and of these the ones that were met before it, because they bear on the training to come.
     _quirks_met: tuple[str, ...] = ()
+    _quirks_of_launch: tuple[str, ...] = ()
+    _quirks_ahead: tuple[str, ...] = ()
     # What times a launch that is reported.
     _clock: Clock | None = None
     # Set where an interrupted run is taken up, or may be.
@@ -75,6 +78,14 @@ class State:
     _max_stages: int
     _max_epochs: int
     _max_iters: int
+
+    def _begin_account(self) -> None:
+        """Begin to note what one launch meets."""
+        self._quirks_of_launch = self._quirks_ahead
+
+    def _end_training_account(self) -> None:
+        """Leave to later launches nothing of what this training has begun with."""
+        self._quirks_ahead, self._resumed_from = (), None
 
     def _metric(self, name: str, where: str) -> float:
         """Return the latest value of a metric that callbacks could monitor."""

@@ -239,7 +239,8 @@ class Engine(State):
         if typo:
             self.logger.warning(typo)
         if not isinstance(data_loaders, (dict, str)):
-            quirks.met('single-loader', self, 'taking the loader as it is for training')
+            message = 'taking the loader as it is for training'
+            quirks.met('single-loader', self, message, ahead=True)
         for notice in self._notices or ():
             self.logger.info(notice)
         self._notices = None
@@ -618,17 +619,23 @@ class Engine(State):
 
             show(self, eval, resume)
             return None
-        self._resume_from = _auto_resume.choose(self, eval, resume)
-        self._kwargs = kwargs
-        if self._run.used:
-            self._run = self._new_run()
-        self._run.used = True
-        _ready.check(self)
-        if not eval:
-            self._agree_on_work_dir()
-        self._run.put_files_in(self._place.absolute)
+        with _report.noting_refusal(self, eval):
+            self._resume_from = _auto_resume.choose(self, eval, resume)
+            self._kwargs = kwargs
+            if self._run.used:
+                self._run = self._new_run()
+            self._run.used = True
+            _ready.check(self)
+            if not eval:
+                self._agree_on_work_dir()
+            self._run.put_files_in(self._place.absolute)
         if self._run.starts_later:
-            return self._run.launch_elsewhere(eval)
+            try:
+                return self._run.launch_elsewhere(eval)
+            finally:
+                if not eval:
+                    # The copies have kept account.
+                    self._end_training_account()
         return self._launch(eval)
 
     def _new_run(self) -> Run:
@@ -656,10 +663,15 @@ class Engine(State):
         reopen(self.logger, self._log_file)
 
     def _launch(self, eval: bool | str) -> dict[str, Any] | None:
-        with _report.recording(self, eval):
-            output = self._run_through(eval)
+        self._begin_account()
+        try:
+            with _report.recording(self, eval):
+                output = self._run_through(eval)
+                if not eval:
+                    quirks.sum_up(self)
+        finally:
             if not eval:
-                quirks.sum_up(self)
+                self._end_training_account()
         return output
 
     def _run_through(self, eval: bool | str) -> dict[str, Any] | None:

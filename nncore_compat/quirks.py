@@ -8,6 +8,7 @@ difference, `all` for every one of them. Child processes follow, through the env
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import os
@@ -105,20 +106,27 @@ def active(name: str) -> bool:
     return name in _active
 
 
-def met(name: str, engine: Engine, message: str) -> None:
+def met(name: str, engine: Engine, message: str, ahead: bool = False) -> None:
     """Report, once in an engine's log, that it differs from nncore 0.4.7 because of a fixed quirk.
 
-    Nothing is reported while the quirk is switched on.
+    Nothing is reported while the quirk is switched on. Each launch that meets it counts it.
 
     Args:
         name: A key of `QUIRKS`.
         engine: The engine.
         message: What it does instead, in its own terms.
+        ahead: Whether it is met between launches, and counts for the training that is to come.
 
     Examples:
         >>> quirks.met('single-loader', engine, 'taking the loader as it is')
     """
-    if active(name) or name in engine._quirks_met:
+    if active(name):
+        return
+    if name not in engine._quirks_of_launch:
+        engine._quirks_of_launch = (*engine._quirks_of_launch, name)
+    if ahead and name not in engine._quirks_ahead:
+        engine._quirks_ahead = (*engine._quirks_ahead, name)
+    if name in engine._quirks_met:
         return
     engine._quirks_met = (*engine._quirks_met, name)
     engine.logger.info(
@@ -138,8 +146,10 @@ def sum_up(engine: Engine) -> None:
     if all(map(active, QUIRKS)):
         return
     text = 'Quirks of nncore 0.4.7 that would have changed this run: '
-    if engine._quirks_met:
-        engine.logger.info(text + ', '.join(engine._quirks_met))
+    if engine._quirks_of_launch:
+        engine.logger.info(text + ', '.join(engine._quirks_of_launch))
     elif engine.logger.isEnabledFor(logging.INFO):
-        # Not in the log, which is line for line that of nncore then.
-        print(f'nncore_compat: {text}none', file=sys.stderr)
+        # Not in the log, which is line for line that of nncore then. A run may end because nobody
+        # reads what it says, and is to end by that.
+        with contextlib.suppress(OSError, ValueError):
+            print(f'nncore_compat: {text}none', file=sys.stderr)

@@ -15,7 +15,7 @@ from hooks.test_writer import events
 from paths import python_path
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from nncore_compat import _elastic, _options
+from nncore_compat import _elastic, _options, quirks
 
 HERE = Path(__file__).resolve().parent
 # What differs from run to run.
@@ -316,6 +316,25 @@ def test_a_script_that_resumes_itself(folder, tmp_path, found):
     engine.resume(str(folder / 'epoch_1.pth'))
     engine.launch(resume='auto')
     assert engine.epoch == (3 if found else 1)
+
+
+def test_the_stage_in_which_the_run_goes_on_is_named(tmp_path, monkeypatch):
+    """The end of a stage was saved with its validation still due; nncore passes over that."""
+    stages = [tiny.stage(validation={'interval': 1}), tiny.stage()]
+    tiny.engine(tmp_path, stages=stages).launch()
+
+    def said(active):
+        monkeypatch.setattr(quirks, '_active', frozenset(active))
+        folder = tmp_path / f'again {len(active)}'
+        again = tiny.engine(folder, stages=stages)
+        again.launch(resume=tmp_path / 'epoch_1.pth')
+        for handler in again.logger.handlers:
+            handler.flush()
+        (log,) = folder.glob('*.log')
+        return re.findall(r'Resumed stage .*|Stage: \d', log.read_text())
+
+    assert said([]) == ['Resumed stage 1, epoch 1, iter 3', 'Stage: 1', 'Stage: 2']
+    assert said(quirks.QUIRKS) == ['Resumed stage 2, epoch 1, iter 3', 'Stage: 2']
 
 
 def test_what_cannot_be_resumed_from(tmp_path):

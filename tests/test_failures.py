@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from nncore_compat import Hook, quirks
+from nncore_compat import Hook, _options, _report, quirks
 from nncore_compat.hooks import CheckpointHook, EventWriterHook
 from nncore_compat.hooks.writer import Writer
 
@@ -135,6 +135,30 @@ def test_who_wants_to_end_at_once_does(tmp_path, error):
     assert not hasattr(error, '__notes__')
 
 
+@pytest.mark.parametrize('error', [SystemExit(5), KeyboardInterrupt(), ValueError('x')], ids=repr)
+def test_however_a_run_ends_it_has_its_line_of_quirks(tmp_path, capsys, monkeypatch, error):
+    monkeypatch.setattr(quirks, '_active', frozenset())
+
+    class Late(Fails):
+        def before_epoch(self, engine):
+            pass
+
+    launch(tmp_path, Late('after_train_iter', error, 4))
+    (log,) = tmp_path.glob('*.log')
+    (line,) = [one for one in log.read_text().splitlines() if 'changed this run: ' in one]
+    assert line.partition('run: ')[2] == 'hook-defaults'
+
+    (tmp_path / 'none').mkdir()
+    _, raised, *_ = launch(tmp_path / 'none', Fails('before_launch', error))
+    assert raised is error and capsys.readouterr().err.count('changed this run: none') == 1
+    # A pipe that has been closed does not take the place of what has ended the run.
+    with open(os.devnull, 'w') as closed:
+        pass
+    monkeypatch.setattr(sys, 'stderr', closed)
+    (tmp_path / 'closed').mkdir()
+    assert launch(tmp_path / 'closed', Fails('before_launch', error))[1] is error
+
+
 def test_stop_iteration_is_an_error_like_others(tmp_path):
     error, told = StopIteration('s'), Told('Told')
     _, raised, lines, _ = launch(tmp_path, told, Fails('before_train_iter', error, 1))
@@ -150,6 +174,33 @@ def test_a_hook_that_fails_at_the_end_as_well_stops_no_other(tmp_path):
     _, raised, lines, _ = launch(tmp_path, *hooks)
     assert raised is error and last.seen == [error] and raised.__context__ is None
     assert lines[1] == 'First.after_launch failed, too: RuntimeError: worse'
+
+
+class Mute(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self):
+        raise RuntimeError('no text')
+
+
+def test_an_error_that_cannot_say_what_it_is_costs_nothing_else(tmp_path, monkeypatch):
+    report = tmp_path / 'report.json'
+    monkeypatch.setenv(_options.REPORT, str(report))
+    monkeypatch.setattr(_report, '_launches', [])
+    (tmp_path / 'w').mkdir()
+    error, last = Mute(), Told('Last')
+    hooks = Told('First', Mute()), Fails('after_train_iter', error, 1), last
+    _, raised, lines, writer = launch(tmp_path / 'w', *hooks)
+    assert raised is error and last.seen == [error] and writer.is_open is False
+    mute = 'Mute: <no text: its __str__ raises RuntimeError>'
+    assert lines == [
+        f'Fails.after_train_iter failed at stage 1, epoch 1, iteration 2: {mute}',
+        f'First.after_launch failed, too: {mute}',
+    ]
+    (said,) = json.loads(report.read_text())['launches']
+    assert (said['ended'], said['error']) == ('failed', mute)
+    (log,) = (tmp_path / 'w').glob('*.log')
+    assert 'would have changed this run: silent-failure' in log.read_text()
 
 
 def test_errors_of_model_and_callbacks(tmp_path):

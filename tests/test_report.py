@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,17 @@ import torch
 from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from nncore_compat import CheckpointHook, Hook, _clock, _options, _report
+from nncore_compat import (
+    CheckpointHook,
+    Hook,
+    __main__,
+    _clock,
+    _options,
+    _preview,
+    _report,
+    _resume,
+    quirks,
+)
 from nncore_compat._clock import Clock
 
 
@@ -218,6 +229,73 @@ def test_a_resumed_run_counts_what_it_did_itself(path, tmp_path):
     assert (second['iterations'], second['resumed_from']) == (6, file)
 
 
+def test_what_is_resumed_from_holds_in_another_folder(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.engine(tmp_path, stages=tiny.stage(epochs=1)).launch()
+    sources = ['epoch_1.pth', Path('epoch_1.pth'), torch.load('epoch_1.pth'), 'auto']
+    for source in sources:
+        engine = tiny.engine(tmp_path, stages=tiny.stage(epochs=2))
+        engine.launch(resume=source)
+        if source != 'auto':
+            os.remove('epoch_2.pth')
+    launches = json.loads(path.read_text())['launches'][1:]
+    file = str(tmp_path / 'epoch_1.pth')
+    assert [one['resumed_from'] for one in launches] == [
+        file,
+        file,
+        'the given checkpoint',
+        file,
+    ]
+    assert _resume._place('https://x.y/z.pth', 'https://x.y/z.pth') == 'https://x.y/z.pth'
+
+
+def test_each_launch_has_its_own_quirks_and_resume(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(quirks, '_active', frozenset())
+    stages = [tiny.stage(validation={'interval': 1}), tiny.stage(validation={'interval': 1})]
+    loader = DataLoader(tiny.Points(), 4)
+    tiny.engine(tmp_path / 'a', stages=stages).launch()
+    file = str(tmp_path / 'a' / 'epoch_1.pth')
+
+    hook = {'type': 'EvalHook', 'interval': 2}
+    engine = tiny.engine(tmp_path / 'b', stages=stages, data_loaders=loader, hooks=[hook])
+    engine.resume(file)
+    engine.launch(eval='val')
+    engine.launch()
+    # Nothing is left to do. What is done by hand before is no part of a launch.
+    engine.val_epoch()
+    engine.launch()
+    # This resets the counters.
+    engine.launch(eval='val')
+    engine.launch()
+    engine.launch(resume=file)
+
+    launches = json.loads(path.read_text())['launches'][1:]
+    begun = ['single-loader', 'inexact-resume']
+    met = ['skip-stage-end-validation', 'eval-interval']
+    assert [
+        (one['what'], one['resumed_from'], sorted(one['quirks']['met'])) for one in launches
+    ] == [
+        ('evaluation (val)', file, sorted(begun)),
+        ('training', file, sorted(begun + met)),
+        ('training', None, []),
+        ('evaluation (val)', None, []),
+        ('training', None, sorted(met)),
+        ('training', file, sorted(['inexact-resume', *met])),
+    ]
+    for handler in engine.logger.handlers:
+        handler.flush()
+    (log,) = (tmp_path / 'b').glob('*.log')
+    lines = log.read_text().splitlines()
+    summed = [line.partition('this run: ')[2] for line in lines if 'this run: ' in line]
+    assert [sorted(line.split(', ')) for line in summed] == [
+        sorted(begun + met),
+        sorted(met),
+        sorted(['inexact-resume', *met]),
+    ]
+    # Each is said once.
+    assert sum('`--quirks ' in line for line in lines) == 4
+
+
 def saved(file):
     return file.suffix in ('.pth', '.ckpt') and not file.is_symlink()
 
@@ -276,6 +354,84 @@ def test_a_report_that_cannot_be_written_stops_nobody(path, tmp_path, caplog, mo
     engine.launch()
     assert 'the report could not be written' in caplog.text
     assert (tmp_path / 'w' / 'epoch_1.pth').exists()
+
+
+@pytest.mark.parametrize('eval', [False, 'val'])
+def test_a_launch_that_is_refused(path, tmp_path, eval):
+    path.write_text('of an earlier run')
+    engine = tiny.engine(tmp_path / 'w', tiny.Net().to('meta'))
+    with pytest.raises(ValueError, match="on the device 'meta'"):
+        engine.launch(eval=eval)
+    (launch,) = json.loads(path.read_text())['launches']
+    assert launch['what'] == ('evaluation (val)' if eval else 'training')
+    assert launch['ended'] == 'failed' and launch['iterations'] == 0
+    assert launch['error'].startswith(
+        "ValueError: Net: fc.weight, fc.bias are on the device 'meta'"
+    )
+    assert launch['work_dir'] == str(tmp_path / 'w')
+
+
+def test_a_launch_that_cannot_make_its_folder(path, tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError('no room')
+
+    engine = tiny.engine(tmp_path / 'w')
+    monkeypatch.setattr(engine, '_agree_on_work_dir', refuse)
+    with pytest.raises(OSError, match='no room'):
+        engine.launch()
+    (launch,) = json.loads(path.read_text())['launches']
+    assert (launch['ended'], launch['error']) == ('failed', 'OSError: no room')
+
+
+def started(monkeypatch, path, script, *options):
+    """Run a script as the command line does."""
+    monkeypatch.setattr(__main__, 'install', lambda: None)
+    monkeypatch.setattr(sys, 'argv', list(sys.argv))
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__'])
+    __main__.main(['--report', str(path), *options, str(script)])
+
+
+def test_an_earlier_report_is_gone_when_the_script_begins(tmp_path, monkeypatch):
+    """A script may fail before its launch, and may have none."""
+    for name in (_options.REPORT, quirks.ENV, 'RANK', 'SLURM_PROCID'):
+        monkeypatch.setenv(name, '')
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(quirks, '_active', None)
+    script, path = tmp_path / 'script.py', tmp_path / 'report.json'
+    script.write_text(f'import os\nassert not os.path.exists({str(path)!r})\n')
+    path.write_text('of an earlier run')
+    started(monkeypatch, path, script)
+    assert not path.exists()
+
+    # Not in those who take part in a run that has begun.
+    script.write_text('')
+    path.write_text('of this run')
+    started(monkeypatch, path, script)
+    monkeypatch.delenv(_options.REPORT)
+    for name in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.setenv(name, '1')
+        started(monkeypatch, path, script)
+        monkeypatch.delenv(name)
+        monkeypatch.delenv(_options.REPORT)
+    assert path.read_text() == 'of this run'
+
+    # What is written is the file that a link leads to.
+    link = tmp_path / 'link.json'
+    link.symlink_to(path)
+    started(monkeypatch, link, script)
+    assert not path.exists() and link.is_symlink()
+
+
+def test_a_preview_leaves_the_report(tmp_path, monkeypatch):
+    """It writes none."""
+    monkeypatch.setenv(_options.REPORT, '')
+    path = tmp_path / 'report.json'
+    path.write_text('of an earlier run')
+    monkeypatch.setattr(_preview, 'asked', lambda: _preview.TIMELINE)
+    (tmp_path / 'script.py').write_text('')
+    started(monkeypatch, path, tmp_path / 'script.py')
+    assert path.read_text() == 'of an earlier run'
 
 
 @pytest.mark.parametrize('name', ['no/such/folder/report.json', '.'])

@@ -88,6 +88,7 @@ class Guest(Callback):
         for one in others:
             refuse_unsupported(one, {})
             refuse_unseen_monitor(one, engine)
+        engine._begin_account()
         engine._prepare_training()
         own = isinstance(trainer, UninterruptedTrainer)
         if not own and trainer.max_epochs not in (-1, DEFAULT_MAX_EPOCHS):
@@ -159,6 +160,7 @@ class Guest(Callback):
         self.run.end()
         self.run.arrangement.end()
         if self.run.fitting:
+            self.run.engine._end_training_account()
             with contextlib.suppress(RuntimeError):
                 _remember.finish(self.run.engine.buffer)
             self.run.module.put_off_validation(self.trainer, False)

@@ -43,6 +43,7 @@ class FakeEngine:
     """
 
     _quirks_met: tuple[str, ...] = ()
+    _quirks_of_launch: tuple[str, ...] = ()
     failure: BaseException | None = None
 
     def __init__(

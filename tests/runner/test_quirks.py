@@ -12,6 +12,12 @@ def fresh(monkeypatch):
     monkeypatch.setattr(quirks, '_active', None)
 
 
+def fake():
+    return SimpleNamespace(
+        logger=logging.getLogger('test'), _quirks_met=(), _quirks_of_launch=(), _quirks_ahead=()
+    )
+
+
 def actives():
     return [name for name in quirks.QUIRKS if quirks.active(name)]
 
@@ -47,9 +53,7 @@ def test_unknown_names_are_refused_and_change_nothing(monkeypatch):
 
 
 def test_met_says_it_once_unless_the_quirk_is_on(caplog):
-    engine, other = (
-        SimpleNamespace(logger=logging.getLogger('test'), _quirks_met=()) for _ in '12'
-    )
+    engine, other = fake(), fake()
     caplog.set_level(logging.INFO)
     quirks.enable('single-loader')
     quirks.met('single-loader', engine, 'not said')
@@ -68,7 +72,7 @@ def test_met_says_it_once_unless_the_quirk_is_on(caplog):
 
 
 def test_the_end_of_a_run_names_what_it_has_met(caplog, capsys):
-    engine = SimpleNamespace(logger=logging.getLogger('test'), _quirks_met=())
+    engine = fake()
     caplog.set_level(logging.INFO)
     quirks.enable('none')
     quirks.sum_up(engine)
