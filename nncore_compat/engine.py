@@ -209,11 +209,12 @@ class Engine(State):
         self._given = trainer
         self._run = self._new_run()
         self._run.join()
+        # Once: with the quirk single-loader, it begins to iterate a loader.
+        given = _loaders.given(data_loaders)
         # Without those that stand in for others.
-        self._given_splits = tuple(_loaders.given(data_loaders))
+        self._given_splits = tuple(given)
         self.data_loaders = {
-            key: _loaders.build(key, loader, seed)
-            for key, loader in _loaders.fill(data_loaders).items()
+            key: _loaders.build(key, loader, seed) for key, loader in _loaders.fill(given).items()
         }
         self._run.split_data()
         self.hooks = OrderedDict()

@@ -40,7 +40,7 @@ QUIRKS = {
 def test_a_quirk_is_named(name, verify, script):
     said = verify(script(QUIRKS[name]))
     assert said.code == 1 and said.out.count('\ndifferent: ') == 1, said.out + said.err
-    assert f'explained by the quirk {name}: identical with --quirks {name}\n' in said
+    assert f'explained by the quirk {name}: identical with --quirks {name}\n' in said, said.out
     # And nothing else is.
     assert said.out.count('explained') == 1
 
