@@ -22,36 +22,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'docs' / 'compatibility.json'
 
+# What compares with nncore, bit for bit, and what depends on Lightning's internals.
+PARITY = ['tests/parity/test_parity.py']
+LIGHTNING = [
+    'tests/test_private.py',
+    'tests/test_lean.py',
+    'tests/test_guest.py',
+    'tests/test_engine_lightning.py',
+]
+EXACT = [*PARITY, 'tests/test_quirk_rows.py', *LIGHTNING, 'tests/hooks']
 TESTS = {
-    # Bit for bit with nncore, and what depends on Lightning's internals.
-    'core': [
-        'tests/parity/test_parity.py',
-        'tests/test_quirk_rows.py',
-        'tests/test_private.py',
-        'tests/test_lean.py',
-        'tests/test_guest.py',
-        'tests/test_engine_lightning.py',
-        'tests/callbacks',
-        'tests/hooks',
-        'tests/resume/test_matrix.py',
-    ],
-    # Without callbacks and resumed averages, which take Lightning 2.6.
-    'exact': [
-        'tests/parity/test_parity.py',
-        'tests/test_quirk_rows.py',
-        'tests/test_private.py',
-        'tests/test_lean.py',
-        'tests/test_guest.py',
-        'tests/test_engine_lightning.py',
-        'tests/hooks',
-    ],
-    'parity': ['tests/parity/test_parity.py'],
-    'lightning': [
-        'tests/test_private.py',
-        'tests/test_lean.py',
-        'tests/test_guest.py',
-        'tests/test_engine_lightning.py',
-    ],
+    # Callbacks and resumed averages take Lightning 2.6.
+    'core': [*EXACT, 'tests/callbacks', 'tests/resume/test_matrix.py'],
+    'exact': EXACT,
+    'parity': PARITY,
+    'lightning': LIGHTNING,
 }
 
 # Name: the interpreter, the packages in place of those of constraints.txt, and the tests.

@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .folders import Folders
+from .folders import Folders, whole
 from .hooks import HookWatch
 from .lines import Stop
 from .recorder import Recorder
@@ -44,7 +44,7 @@ def engine(
             made(self)
         create(*bound.args, **bound.kwargs)
         watch.wrap(self.hooks.values())
-        recorder.lines.note(device=_device(self.model), work_dir=_whole(given or 'work_dirs'))
+        recorder.lines.note(device=_device(self.model), work_dir=whole(given or 'work_dirs'))
         recorder.record('made', self)
 
     @functools.wraps(launch)
@@ -55,7 +55,7 @@ def engine(
         if folders.instead_of(given) != given:
             # The script has put another one in its place.
             self.work_dir = folders.instead_of(given)
-            recorder.lines.note(work_dir=_whole(given))
+            recorder.lines.note(work_dir=whole(given))
         watch.wrap(self.hooks.values())
         recorder.lines.note(device=_device(self.model), launched=True)
         recorder.record('launch', self)
@@ -136,11 +136,6 @@ def utilities(module: ModuleType, folders: Folders) -> None:
 
     module.get_checkpoint = get_checkpoint  # type: ignore[attr-defined]
     module.generate_random_seed = generate_random_seed  # type: ignore[attr-defined]
-
-
-def _whole(folder: Any) -> str:
-    # The script may be about to change to another one.
-    return os.path.abspath(os.path.expanduser(os.fspath(folder)))
 
 
 def _device(model: Any) -> str:

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .folders import contains, whole
+
 # What cannot be linked is copied, up to this size.
 _LARGEST = 2**30
 _WRITING = os.O_WRONLY | os.O_RDWR
@@ -46,7 +48,7 @@ def watch(journal: str, ignored: list[str]) -> None:
         journal: The file.
         ignored: Folders that do not count.
     """
-    journal_of = _Journal(journal, ignored)
+    notes = _Journal(journal, ignored)
     busy = False
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
@@ -57,7 +59,7 @@ def watch(journal: str, ignored: list[str]) -> None:
             return
         busy = True
         try:
-            journal_of.note(event, args)
+            notes.note(event, args)
         except TooLarge:
             # It is better that the script fails.
             raise
@@ -89,7 +91,7 @@ class _Journal:
         if any(isinstance(args[place], int) for place in places):
             return
         fds = [args[one] if one < len(args) else -1 for one in folders] or [-1]
-        paths = [_whole(args[place], fd) for place, fd in zip(places, fds, strict=True)]
+        paths = [_place(args[place], fd) for place, fd in zip(places, fds, strict=True)]
         if all(f'{path}{os.sep}'.startswith(self._passed) or _passing(path) for path in paths):
             return
         if kind == _WRITTEN:
@@ -153,7 +155,7 @@ class _Journal:
 
     def _forget(self, path: str) -> None:
         for known in (self._safe, self._new):
-            known -= {one for one in known if _is_in(one, path)}
+            known -= {one for one in known if contains(path, one)}
 
     def _copy(self, path: str) -> str:
         kept = self._new_name()
@@ -181,7 +183,7 @@ class _Journal:
         os.write(self._descriptor, (json.dumps(entry) + '\n').encode())
 
 
-def _whole(path: Any, folder: int) -> str:
+def _place(path: Any, folder: int) -> str:
     path = os.fsdecode(path)
     if folder >= 0 and not os.path.isabs(path):
         path = os.path.join(_name_of(folder), path)
@@ -235,16 +237,15 @@ def restore(
     Returns:
         The paths that were put back, and those in the folders that could not be.
     """
-    regions = [os.path.realpath(os.path.expanduser(folder)) for folder in folders]
+    regions = [whole(folder) for folder in folders]
     chosen = []
     for entry in entries:
-        path, to = entry['path'], entry.get('to')
-        # A folder that was made to hold the folder belongs to it.
-        above = entry['kind'] == _CREATED and any(one.startswith(path + os.sep) for one in regions)
-        holds = to is not None and any(_is_in(one, path) for one in regions)
-        if above or holds or any(_is_in(one, region) for one in (path, to) for region in regions):
+        path, to = entry['path'], entry.get('to', entry['path'])
+        # A folder that was made to hold the folder, or has taken it along, belongs to it.
+        holds = entry['kind'] in (_CREATED, _RENAMED) and any(contains(path, r) for r in regions)
+        if holds or any(contains(region, one) for one in (path, to) for region in regions):
             chosen.append(entry)
-            if to is not None:
+            if entry['kind'] == _RENAMED:
                 # What happens to it there is part of it.
                 regions.append(to)
     done: list[str] = []
@@ -257,10 +258,6 @@ def restore(
         else:
             done += [entry['path'], entry.get('to', entry['path'])] if changed else []
     return done, failed
-
-
-def _is_in(path: str | None, folder: str) -> bool:
-    return path is not None and (path == folder or path.startswith(folder.rstrip(os.sep) + os.sep))
 
 
 def _undo(entry: dict[str, Any]) -> bool:

@@ -27,8 +27,8 @@ class Folders:
         if not given:
             self._nameless += 1
             return self._new(f'run{self._nameless}')
-        folder = _whole(given)
-        if self._contains(self._root, folder):
+        folder = whole(given)
+        if contains(self._root, folder):
             return str(given)
         if folder not in self._instead:
             # Some are named after their folder.
@@ -39,10 +39,10 @@ class Folders:
         """Return where a file of a work_dir is: where this run has put it, or else itself."""
         if not isinstance(path, (str, os.PathLike)) or '://' in os.fspath(path):
             return path
-        whole = _whole(path)
+        asked = whole(path)
         for folder, instead in self._instead.items():
-            if self._contains(folder, whole):
-                moved = os.path.join(instead, os.path.relpath(whole, folder))
+            if contains(folder, asked):
+                moved = os.path.join(instead, os.path.relpath(asked, folder))
                 if os.path.exists(moved):
                     return moved
         return path
@@ -52,10 +52,12 @@ class Folders:
         os.makedirs(path, exist_ok=True)
         return path
 
-    @staticmethod
-    def _contains(folder: str, path: str) -> bool:
-        return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
-
-def _whole(path: Any) -> str:
+def whole(path: Any) -> str:
+    """Return where a path leads, from the root: the script may change to another folder."""
     return os.path.realpath(os.path.expanduser(os.fspath(path)))
+
+
+def contains(folder: str, path: str) -> bool:
+    """Tell whether a whole path is that of a folder, or of something below it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

@@ -41,8 +41,7 @@ class Session:
         self._runs = 0
         self._definitions: dict[str, list[str]] = {}
         self._names = f'nncore {metadata.version("nncore")}', f'nncore_compat {__version__}'
-        # What the script has written itself: put back, not put back, and elsewhere.
-        self._restored: set[str] = set()
+        # What the script has written itself: not put back, and elsewhere.
         self._left: set[str] = set()
         self._elsewhere: set[str] = set()
 
@@ -100,7 +99,6 @@ class Session:
         wrote = files.read(str(children.journal(folder)))
         # Without an engine nobody knows which folder it is: then all is put back.
         restored, left = files.restore(wrote, trace.work_dirs or [os.sep])
-        self._restored.update(restored)
         self._left.update(left)
         known = {*restored, *left}
         paths = {path for one in wrote for path in (one['path'], one.get('to')) if path}
