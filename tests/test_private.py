@@ -1,6 +1,7 @@
 """The private names of Lightning are there, in the installed version."""
 
 import inspect
+import threading
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops import _EvaluationLoop
@@ -10,6 +11,7 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from rich.progress import Progress
 from tiny import engine
 
 from nncore_compat._lightning import lean, private
@@ -96,3 +98,11 @@ def test_what_the_lean_loops_use(tmp_path):
 
 def test_the_installed_version_has_the_lean_loops(tmp_path):
     assert lean.obstacle(engine(tmp_path).trainer) is None
+
+
+def test_what_rich_draws_under():
+    with Progress(refresh_per_second=100) as progress, private.drawing(progress):
+        drawn = threading.Event()
+        progress.live.get_renderable = lambda: drawn.set() or ''
+        assert not drawn.wait(0.1)
+    assert drawn.is_set()

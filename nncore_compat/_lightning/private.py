@@ -1,4 +1,4 @@
-"""Every private name of Lightning that is used, in one place.
+"""Every private name of Lightning, and of rich under its bar, that is used, in one place.
 
 Seen to exist and to mean the same from 2.4 to 2.6; `tests/test_private.py` asks the installed
 version for each.
@@ -183,3 +183,8 @@ def put_files_in(trainer: Trainer, folder: str) -> None:
 def use_default_logger(trainer: Trainer) -> None:
     """Give the Trainer the logger that it would have made itself."""
     trainer._logger_connector.configure_logger(True)
+
+
+def drawing(progress: Any) -> Any:
+    """Return the lock that the thread which draws the bars of a rich ``Progress`` takes."""
+    return progress.live._lock

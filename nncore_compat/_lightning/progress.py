@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from .. import _display, _options
 from .._terminal import Watch, terminal
 from ..comm import is_main_process
+from . import private
 
 if TYPE_CHECKING:
     from .run import Run
@@ -123,9 +124,13 @@ class _BesideRich(Watch):
             super().pass_on(stream, write, begun + text)
             return len(text)
         *lines, self._begun = (self._begun + text).split('\n')
-        for line in lines:
-            # The terminal may cut it, but rich is not to.
-            progress.console.print(_text(line), soft_wrap=True)
+        # Or the thread of rich that draws the bars may add or take away one between the moment
+        # when rich counts the lines to go up and the moment when it does: one would stay behind,
+        # or a line of text be drawn over.
+        with private.drawing(progress):
+            for line in lines:
+                # The terminal may cut it, but rich is not to.
+                progress.console.print(_text(line), soft_wrap=True)
         return len(text)
 
     def close(self) -> None:

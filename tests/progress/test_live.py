@@ -8,12 +8,15 @@ import random
 import re
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 from far import Factories, Far, OnDevice
 from paths import ROOT, python_path
+from rich.live_render import LiveRender
 from tiny import Net, Points, engine, stage
 from torch import nn
 from torch.utils.data import DataLoader
@@ -302,6 +305,16 @@ def test_workers_that_write(tmp_path, monkeypatch):
 @pytest.mark.parametrize('name', ['TQDMProgressBar', 'RichProgressBar'])
 def test_a_bar_of_lightning(tmp_path, monkeypatch, name):
     """It is the only one, and log lines do not go through it."""
+    position = LiveRender.position_cursor
+
+    def slowly(live):
+        control = position(live)
+        if threading.current_thread() is threading.main_thread():
+            # Time for rich's own thread to draw in between.
+            time.sleep(0.03)
+        return control
+
+    monkeypatch.setattr(LiveRender, 'position_cursor', slowly)
     screen = Screen(250)
     screen.take_over(monkeypatch)
     monkeypatch.setenv('COLUMNS', '250')
