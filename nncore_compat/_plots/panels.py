@@ -223,3 +223,11 @@ def extent(curves: Sequence[Curve]) -> tuple[float, float]:
     """Return the lowest and the highest finite value of curves; 0 and 1 if there is none."""
     finite = [value for curve in curves for value in curve.values if math.isfinite(value)]
     return (min(finite), max(finite)) if finite else (0.0, 1.0)
+
+
+def digits(values: Sequence[float], least: int) -> int:
+    """Return how many digits tell values apart, and at least so many."""
+    for count in range(least, 17):
+        if len({f'{value:.{count}g}' for value in values}) == len(set(values)):
+            return count
+    return 17

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .._runs.find import shortened
-from .panels import Curve, Drawing, Panel
+from .panels import Curve, Drawing, Panel, digits
 from .thin import thinned
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _draw(ax: Axes, panel: Panel, drawing: Drawing, x: str, log: bool) -> None:
         # Without a factor in the corner, which is easily overlooked.
         ticks = ax.yaxis.get_majorticklocs
         ax.yaxis.set_major_formatter(
-            FuncFormatter(lambda v, _: f'{v:.{_digits(ticks().tolist())}g}')
+            FuncFormatter(lambda v, _: f'{v:.{digits(ticks().tolist(), 5)}g}')
         )
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
         if values and 0 < max(values) - min(values) < FLAT * max(map(abs, values)):
@@ -108,14 +108,6 @@ def _draw(ax: Axes, panel: Panel, drawing: Drawing, x: str, log: bool) -> None:
     text, winner = _best(panel)
     colour = COLOURS[winner % len(COLOURS)] if several else '#404040'
     ax.set_title(text, loc='right', size=8.5, color=colour, pad=15)
-
-
-def _digits(values: list[float]) -> int:
-    """Return how many digits tell values apart, and at least five."""
-    for digits in range(5, 17):
-        if len({f'{value:.{digits}g}' for value in values}) == len(set(values)):
-            return digits
-    return 17
 
 
 def _colour(curve: Curve, several: bool, panel: Panel, index: int) -> str:

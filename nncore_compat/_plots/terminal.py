@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from .._runs.find import shortened
-from .panels import Curve, Drawing, Panel, extent
+from .panels import Curve, Drawing, Panel, digits, extent
 
 HEIGHT = 11
 # Of the modes of one run; of several, each has a letter, large for validations.
@@ -44,9 +44,14 @@ def _panel(
     low, high = extent(curves)
     log = log and panel.kind == 'loss' and low > 0
     bottom, top = (math.log10(low), math.log10(high)) if log else (low, high)
+    ends = {0: high, HEIGHT - 1: low}
     if top == bottom:
-        bottom, top = bottom - 0.5, top + 0.5
-    labels = [f'{value:.4g}' for value in (high, low)]
+        # Around it, in the same place at any size.
+        half = 0.001 * abs(top) or 0.5
+        bottom, top = bottom - half, top + half
+        ends = {HEIGHT // 2: high}
+    places = digits([*ends.values()], 4)
+    labels = [f'{value:.{places}g}' for value in ends.values()]
     margin = max(map(len, labels)) + 1
     columns = width - margin - 2
     cells = [[' '] * columns for _ in range(HEIGHT)]
@@ -61,8 +66,8 @@ def _panel(
         _draw(cells, curve, sign, x, last, (bottom, top), log)
         names.append(f'  {sign} {_name(curve, drawing)}{_best(curve)}')
     title = shortened({'lr': 'learning rate'}.get(panel.key, panel.key), width)
-    ends = {0: labels[0], HEIGHT - 1: labels[1]}
-    rows = [f'{ends.get(i, ""):>{margin}}|{"".join(row)}' for i, row in enumerate(cells)]
+    told = dict(zip(ends, labels, strict=True))
+    rows = [f'{told.get(i, ""):>{margin}}|{"".join(row)}' for i, row in enumerate(cells)]
     axis = ' ' * margin + '+' + '-' * columns
     unit = 'iterations' if x == 'iter' else 'epochs'
     scale = f'{" " * margin} 0{f"{last:.6g} {unit}":>{columns - 1}}'
