@@ -46,11 +46,11 @@ def recording(engine: Engine, eval: bool | str) -> Iterator[None]:
         yield
         return
     clock = engine._clock = Clock()
-    saved = engine._run.watch(clock)
+    saved: dict[str, dict[str, Any]] = {}
     started, begun = _now(), engine.iter
     error: BaseException | None = None
     try:
-        with _timed(engine, clock):
+        with engine._run.watched(clock, saved), _timed(engine, clock):
             yield
     except BaseException as raised:
         error = raised

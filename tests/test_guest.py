@@ -1,5 +1,6 @@
 """An engine's stages in a Trainer of a Lightning user, beside the engine's launch and nncore."""
 
+import contextlib
 import json
 import logging
 from pathlib import Path
@@ -17,7 +18,7 @@ from parity.compare import compare_runs
 from tiny import Net, Points, engine, stage
 from torch.utils.data import DataLoader
 
-from nncore_compat import CheckpointHook, Engine, Hook, as_callback
+from nncore_compat import CheckpointHook, Engine, Hook, _options, as_callback
 from nncore_compat.hooks.base import HOOK_NAMES
 
 # Makes every script of nncore train in a Trainer with Lightning's own settings.
@@ -216,7 +217,7 @@ def test_a_hook_joins_the_engine(tmp_path):
         user(tmp_path, callbacks=[as_callback('TimerHook')]).fit(one.lightning_module)
 
 
-def test_trainer_and_engine_are_put_back(tmp_path):
+def test_trainer_and_engine_are_put_back(tmp_path, monkeypatch):
     def state(trainer):
         return (
             trainer.num_sanity_val_steps,
@@ -224,12 +225,15 @@ def test_trainer_and_engine_are_put_back(tmp_path):
             trainer.validate_loop.inference_mode,
             trainer.precision_plugin,
             [type(one).__name__ for one in trainer.callbacks],
+            'save_checkpoint' in vars(trainer),
+            'run' in vars(trainer.validate_loop),
         )
 
     class Fail(Hook):
         def before_train_iter(self, engine):
             raise ArithmeticError
 
+    monkeypatch.setenv(_options.REPORT, str(tmp_path / 'report.json'))
     one = build(tmp_path)
     trainer = user(tmp_path, logger=False)
     before = state(trainer)
@@ -255,6 +259,24 @@ def test_trainer_and_engine_are_put_back(tmp_path):
     trainer = user(tmp_path, logger=False)
     trainer.fit(one.lightning_module)
     assert [call[0] for call in one.hooks['Log'].calls] == ['before_launch', 'after_launch']
+
+
+def test_the_line_about_quirks(tmp_path, capfd):
+    """It ends this run too, once, and whatever has ended it."""
+
+    class Fail(Hook):
+        def before_train_iter(self, engine):
+            raise ArithmeticError
+
+    for hook in (None, Fail()):
+        one = build(tmp_path)
+        if hook is not None:
+            one.register_hook(hook)
+        with contextlib.suppress(ArithmeticError):
+            user(tmp_path, logger=False).fit(one.lightning_module)
+        assert capfd.readouterr().out.count('have changed this run') == 1
+    user(tmp_path, logger=False).validate(build(tmp_path).lightning_module)
+    assert 'have changed this run' not in ''.join(capfd.readouterr())
 
 
 def test_the_engines_own_trainer(tmp_path):

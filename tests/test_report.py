@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelCheckpoint
 from torch.utils.data import DataLoader
 
@@ -156,6 +157,48 @@ def test_callbacks_are_timed_while_they_are_there(path, ticks, tmp_path):
     assert launch['seconds_by_phase']['hooks'] == 6 * 0.5 + 6 * 0.5 + 9 * 7
     assert launch['loop'] == 'lean'
     assert 'on_train_batch_end' not in {**vars(first), **vars(second)}
+
+
+def test_runs_of_a_trainer_of_the_user(path, ticks, tmp_path):
+    class Slow(Hook):
+        def before_train_iter(self, engine):
+            ticks.take(100)
+            if engine.iter == 4:
+                raise ArithmeticError('four')
+
+        def before_val_iter(self, engine):
+            ticks.take(7)
+
+    def trainer(**kwargs):
+        return Trainer(accelerator='cpu', default_root_dir=str(tmp_path), logger=False, **kwargs)
+
+    data = SlowPoints(6)
+    data.takes = ticks.take
+    loaders = {'train': DataLoader(tiny.Points(), 4), 'val': DataLoader(data, 4)}
+    stages = tiny.stage(epochs=2, validation={'interval': 1})
+    engine = tiny.engine(tmp_path / 'w', None, stages, loaders, hooks=[Slow()])
+    one = trainer(callbacks=[ModelCheckpoint(tmp_path / 'saved')])
+    with pytest.raises(ArithmeticError):
+        one.fit(engine.lightning_module)
+    one.validate(engine.lightning_module)
+    with pytest.raises(ValueError, match='accumulate_grad_batches'):
+        trainer(accumulate_grad_batches=2).fit(engine.lightning_module)
+
+    training, evaluation, refused = json.loads(path.read_text())['launches']
+    assert training['what'] == 'training' and training['ended'] == 'failed'
+    assert training['error'] == 'ArithmeticError: four' and training['iterations'] == 4
+    assert training['seconds_by_phase']['hooks'] == 5 * 100
+    assert training['seconds_by_phase']['validation'] == 6 * 3 + 2 * 7
+    assert training['seconds'] == 5 * 100 + 6 * 3 + 2 * 7
+    assert training['loop'] == "stock: the Trainer is its user's"
+    files = [file['file'] for file in training['checkpoints']]
+    assert sorted(files) == sorted(
+        [str(tmp_path / 'w' / 'epoch_1.pth'), *map(str, (tmp_path / 'saved').glob('*.ckpt'))]
+    )
+    assert len(files) == 2
+    assert evaluation['what'] == 'evaluation (val)' and evaluation['ended'] == 'finished'
+    assert evaluation['seconds_by_phase']['testing'] == evaluation['seconds'] == 6 * 3
+    assert refused['ended'] == 'failed' and 'accumulate_grad_batches' in refused['error']
 
 
 def test_a_phase_within_another_is_taken_from_it(ticks):

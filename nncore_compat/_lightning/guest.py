@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.trainer.states import TrainerFn
 
-from .. import _evaluation, _failure, _phases, _remember
+from .. import _evaluation, _failure, _phases, _remember, _report, quirks
 from . import checkpoint_io, progress, settings, sharded, strategy
 from .arrangement import Arrangement
 from .precision import take_over
@@ -54,6 +54,7 @@ class Guest(Callback):
         self.run = run
         self.trainer = trainer
         self._kept: list[tuple[Any, str, Any]] = []
+        self._account = contextlib.ExitStack()
 
     def enter(self) -> None:
         """Prepare the Trainer for what it has been asked to do.
@@ -63,11 +64,14 @@ class Guest(Callback):
         """
         run, trainer, engine = self.run, self.trainer, self.run.engine
         fitting = trainer.state.fn == TrainerFn.FITTING
-        check(trainer, run)
+        split = '' if fitting else 'val' if trainer.validating else 'test'
+        with _report.noting_refusal(engine, split):
+            check(trainer, run)
         sharded.adopt(trainer.strategy)
         run.used = True
         run.trainer = trainer  # type: ignore[assignment]
         self._set(run, 'is_guest', True)
+        self._account.enter_context(_report.recording(engine, split))
         run.module.begin()
         self._set(run, 'binding', strategy.binds_optimizer(trainer.strategy))
         self._agree_on_precision()
@@ -80,7 +84,6 @@ class Guest(Callback):
         self._set(trainer.strategy, 'load_checkpoint', self._load)
         if not fitting:
             self._set(run.module, 'evaluating', True)
-            split = 'val' if trainer.validating else 'test'
             _evaluation.announce(engine, split)
             _phases.enter_mode(engine, 'test', split)
             progress.follow(run)
@@ -116,14 +119,17 @@ class Guest(Callback):
             raise ValueError('fit takes no loaders beside engine.lightning_module: it has its own')
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if self.run.fitting:
+            quirks.sum_up(self.run.engine)
         self._leave()
 
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
+        error = getattr(exception, 'original', exception)
         if self.run.fitting:
-            _failure.end(self.run.engine, getattr(exception, 'original', exception))
-        self._leave()
+            _failure.end(self.run.engine, error)
+        self._leave(error)
 
     def _load(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Have the engine read what ``ckpt_path`` names, and leave Lightning nothing to do."""
@@ -155,10 +161,12 @@ class Guest(Callback):
         self._set(run.engine, 'amp_cfg', run.engine.amp_cfg)
         take_over(run.engine, run.module, plugin)
 
-    def _leave(self) -> None:
+    def _leave(self, error: BaseException | None = None) -> None:
         progress.leave(self.run)
         self.run.end()
         self.run.arrangement.end()
+        kind = None if error is None else type(error)
+        self._account.__exit__(kind, error, None if error is None else error.__traceback__)
         if self.run.fitting:
             self.run.engine._end_training_account()
             with contextlib.suppress(RuntimeError):

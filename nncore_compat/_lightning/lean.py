@@ -9,7 +9,7 @@ logged any. Everything else happens in the order of the stock loops.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning
@@ -74,23 +74,27 @@ def install(trainer: Any) -> None:
             one.__class__ = LeanEvaluation
 
 
-def watch(trainer: Any, clock: Clock) -> None:
-    """Have a clock time the loops over batches that are not the training's.
+def timed(trainer: Any, clock: Clock) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Yield the loops over batches that are not the training's, each with a timed ``run``.
 
     Args:
         trainer: The Trainer.
-        clock: The clock.
+        clock: What times them.
     """
     for phase, loop in (
         ('validation', trainer.fit_loop.epoch_loop.val_loop),
         ('testing', trainer.test_loop),
+        # What a Trainer that is not an engine's tests with on the split for validation.
+        ('testing', trainer.validate_loop),
     ):
-        loop.run = clock.timed(phase, loop.run)
+        yield loop, clock.timed(phase, loop.run)
 
 
 def taken(trainer: Any) -> str:
     """Return which loop has trained, and why, if it is the stock one."""
-    reason = trainer.fit_loop.epoch_loop._told
+    loop = trainer.fit_loop.epoch_loop
+    # That of a Trainer that is not an engine's stays as it is.
+    reason = getattr(loop, '_told', "the Trainer is its user's")
     return f'stock: {reason}' if reason else 'lean'
 
 

@@ -205,19 +205,16 @@ class Run:
             self.testing_through_lightning = False
             progress.leave(self)
 
-    def watch(self, clock: Clock) -> dict[str, dict[str, Any]]:
+    @contextlib.contextmanager
+    def watched(self, clock: Clock, saved: dict[str, dict[str, Any]]) -> Iterator[None]:
         """Have a clock time what the Trainer does, and checkpoints noted.
 
         Args:
             clock: The clock.
-
-        Returns:
-            The files that were saved, filled in as they are: where in the run, and how long it
-            took.
+            saved: Gets the files, as they are saved: where in the run, and how long it took.
         """
-        lean.watch(self.trainer, clock)
-        saved: dict[str, dict[str, Any]] = {}
-        save = clock.timed('checkpoint', self.trainer.save_checkpoint)
+        trainer: Any = self.trainer
+        save = clock.timed('checkpoint', trainer.save_checkpoint)
 
         def save_checkpoint(path: Any, *args: Any, **kwargs: Any) -> None:
             begun = time.perf_counter()
@@ -229,8 +226,19 @@ class Run:
             where = {'epochs_done': epochs, 'iterations_done': engine.iter}
             saved[name] = {**where, 'seconds': round(time.perf_counter() - begun, 6)}
 
-        self.trainer.save_checkpoint = save_checkpoint  # type: ignore[assignment, method-assign]
-        return saved
+        timed: list[tuple[Any, str, Any]] = [(trainer, 'save_checkpoint', save_checkpoint)]
+        timed += [(loop, 'run', run) for loop, run in lean.timed(trainer, clock)]
+        kept = [(vars(owner), name, vars(owner).get(name)) for owner, name, _ in timed]
+        for owner, name, value in timed:
+            setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            for own, name, value in kept:
+                if value is None:
+                    del own[name]
+                else:
+                    own[name] = value
 
     @property
     def loop_taken(self) -> str:
