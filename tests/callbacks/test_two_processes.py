@@ -18,6 +18,7 @@ def mean(values):
     return sum(v * w for v, w in values) / sum(w for _, w in values)
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     env = {

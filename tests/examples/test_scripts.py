@@ -178,6 +178,7 @@ def test_from_lightning(printed):
     assert losses[0] == pytest.approx(np.log(10), abs=0.2)
 
 
+@pytest.mark.slow
 def test_resume():
     done = subprocess.run(
         [sys.executable, '-m', 'nncore_compat', EXAMPLES / 'resume.py'],

@@ -38,6 +38,8 @@ def environment(reference, gpus=''):
         COLUMNS='80',
         WANDB_MODE='disabled',
         WANDB_SILENT='true',
+        # What torch 2.4 and 2.5 say to those who leave out `weights_only`, as nncore does.
+        PYTHONWARNINGS='ignore:You are using `torch.load`:FutureWarning',
     )
     if gpus is not None:
         env['CUDA_VISIBLE_DEVICES'] = gpus
@@ -131,11 +133,14 @@ class Side:
 STOCK = {'NNCORE_COMPAT_LOOP': 'stock'}
 
 
-def run_both(reference, ours, script, folder, **options):
-    """Run a script on both sides at once; return (output folder, exit status) of each."""
+def run_both(reference, ours, script, folder, stock=False, **options):
+    """Run a script on both sides at once; return (output folder, exit status) of each.
+
+    With `stock`, ours trains in Lightning's own loop over batches.
+    """
     outs = [Path(folder) / 'reference', Path(folder) / 'ours']
     for side, out in zip((reference, ours), outs, strict=True):
-        side.start(script, out, **options)
+        side.start(script, out, env=STOCK if stock and side is ours else None, **options)
     codes = [side.wait() for side in (reference, ours)]
     return list(zip(outs, codes, strict=True))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parity.compare import compare_runs
-from parity.sides import SCRIPTS, command, environment, run_both, run_in_stock_loop
+from parity.sides import SCRIPTS, command, environment, run_both
 
 NAMES = sorted(path.name for path in SCRIPTS.glob('[!_]*.py'))
 
@@ -28,10 +28,13 @@ def test_scripts_are_plain_nncore_scripts():
 
 @pytest.mark.parametrize('name', NAMES)
 def test_script(name, sides, tmp_path):
-    """The same is left behind in both loops."""
-    reference, lean = run_both(*sides, name, tmp_path)
-    check(reference, lean)
-    check(reference, run_in_stock_loop(sides[1], name, tmp_path))
+    check(*run_both(*sides, name, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_script_in_the_stock_loop(name, sides, tmp_path):
+    check(*run_both(*sides, name, tmp_path, stock=True))
 
 
 @pytest.mark.parametrize('name', ['defaults.py', 'images.py', 'workers.py'])

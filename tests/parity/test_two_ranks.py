@@ -14,11 +14,13 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from parity.compare import compare_runs
-from parity.sides import LIMIT, OURS, PAIRS, SCRIPTS, environment, run_both, run_in_stock_loop
+from parity.sides import LIMIT, OURS, PAIRS, SCRIPTS, environment, run_both
 from parity.test_comparator import edit_json, edit_tensors, next_float, replace
 from parity.test_parity import check
 
 NAMES = sorted(f'{PAIRS}/{path.name}' for path in (SCRIPTS / PAIRS).glob('[!_]*.py'))
+# What most of the others are made of.
+SOME = [f'{PAIRS}/{name}.py' for name in ('accumulation', 'defaults', 'evaluation')]
 BOTH = ('reference', 'ours')
 # SamplerSeedHook as documented: in nncore 0.4.7 its only method is never called.
 DOCUMENTED = """
@@ -54,12 +56,17 @@ def test_scripts_are_plain_nncore_scripts():
         assert 'nncore_compat' not in path.read_text(), path
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[] if name in SOME else pytest.mark.slow) for name in NAMES]
+)
 def test_script(name, sides, tmp_path):
-    """The same is left behind in both loops."""
-    reference, lean = run_both(*sides, name, tmp_path)
-    check(reference, lean)
-    check(reference, run_in_stock_loop(sides[1], name, tmp_path))
+    check(*run_both(*sides, name, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_script_in_the_stock_loop(name, sides, tmp_path):
+    check(*run_both(*sides, name, tmp_path, stock=True))
 
 
 def test_script_that_meets_no_quirk(sides, tmp_path):
@@ -150,6 +157,7 @@ def torchrun(side, folder, script):
     return out, done.returncode
 
 
+@pytest.mark.slow
 def test_under_torchrun(reference_installed, tmp_path):
     with ThreadPoolExecutor() as pool:
         check(*pool.map(lambda side: torchrun(side, tmp_path, '_launched.py'), BOTH))
