@@ -85,13 +85,65 @@ def noting_refusal(engine: Engine, eval: bool | str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        path = _options.reports_to()
-        if path is not None and is_main_process():
-            # Devices and loops have had no say yet.
-            nothing = {'iterations': 0, 'seconds': 0.0, 'checkpoints': []}
-            _launches.append({**_what(engine, eval, started, error), **nothing})
-            _write(path, engine)
+        _note_refusal(engine, eval, started, error)
         raise
+
+
+def _note_refusal(engine: Engine, eval: bool | str, started: str, error: BaseException) -> None:
+    path = _options.reports_to()
+    if path is not None and is_main_process():
+        # Devices and loops have had no say yet.
+        nothing = {'iterations': 0, 'seconds': 0.0, 'checkpoints': []}
+        _launches.append({**_what(engine, eval, started, error), **nothing})
+        _write(path, engine)
+
+
+@contextlib.contextmanager
+def taking_over(engine: Engine, eval: bool | str) -> Iterator[None]:
+    """Go on from what copies of this process record; record a launch that comes to no copy.
+
+    Args:
+        engine: The engine that copies are to launch.
+        eval: What its `launch` was given.
+    """
+    path = _options.reports_to()
+    if path is None or not is_main_process():
+        yield
+        return
+    started, before = _now(), _identity(path)
+    try:
+        yield
+    except BaseException as error:
+        if _identity(path) == before:
+            _note_refusal(engine, eval, started, error)
+        raise
+    finally:
+        if _identity(path) not in (before, None):
+            with open(path, encoding='utf-8') as file:
+                go_on_from(json.load(file)['launches'])
+
+
+def so_far() -> list[dict[str, Any]]:
+    """Return what was recorded in this process, and in those that it takes over from."""
+    return _launches
+
+
+def go_on_from(launches: list[dict[str, Any]]) -> None:
+    """Have the report begin with launches of another process.
+
+    Args:
+        launches: What `so_far` returned there.
+    """
+    _launches[:] = launches
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from the one that replaces it; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _what(

@@ -632,7 +632,8 @@ class Engine(State):
             self._run.put_files_in(self._place.absolute)
         if self._run.starts_later:
             try:
-                return self._run.launch_elsewhere(eval)
+                with _report.taking_over(self, eval):
+                    return self._run.launch_elsewhere(eval)
             finally:
                 if not eval:
                     # The copies have kept account.

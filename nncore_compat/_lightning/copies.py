@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.multiprocessing import ProcessExitedException
 
-from .. import _phases
+from .. import _phases, _report
 from .._handlers import SIGNALS, handed_on
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def launch(engine: Engine, strategy: Any, eval: bool | str) -> Any:
         file = os.path.join(folder, 'outcome')
         try:
             with handed_on(lambda: [one.pid for one in strategy.launcher.procs]):
-                strategy.launcher.launch(_work, engine, eval, file)
+                strategy.launcher.launch(_work, engine, eval, file, _report.so_far())
         except ProcessExitedException as error:
             code = error.exit_code if error.exit_code > 0 else 128 - error.exit_code
             if code - 128 in SIGNALS:
@@ -59,7 +59,8 @@ def launch(engine: Engine, strategy: Any, eval: bool | str) -> Any:
     return outcome['returned']
 
 
-def _work(engine: Engine, eval: bool | str, file: str) -> None:
+def _work(engine: Engine, eval: bool | str, file: str, launches: list[dict[str, Any]]) -> None:
+    _report.go_on_from(launches)
     _unshare(engine)
     engine._arrive()
     returned = engine._launch(eval)

@@ -79,8 +79,18 @@ def test_strategies(strategies, name, kind):
 
 @pytest.mark.slow
 def test_launchers_that_copy_the_process(tmp_path):
-    done = run([*RUNNER, HERE / 'spawned.py', tmp_path], limit=2 * LIMIT)
+    report = tmp_path / 'report.json'
+    command = [*RUNNER, '--report', report, HERE / 'spawned.py', tmp_path]
+    done = run(command, limit=2 * LIMIT)
     assert done.returncode == 0, done.output[-3000:]
+    reported = json.loads(report.read_text())['launches']
+    assert [one['what'] for one in reported] == ['training', 'evaluation (val)'] * 2 + [
+        'training'
+    ] * 2
+    assert [one['iterations'] for one in reported] == [12, 0, 12, 0, 3, 0]
+    assert [one['ended'] for one in reported] == ['finished'] * 5 + ['failed']
+    assert {one['processes'] for one in reported[:-1]} == {2}
+    assert 'picklable' in reported[-1]['error'], 'nor is what comes to no copy left out'
     outcome = torch.load(tmp_path / 'found.pt')
     again = outcome.pop('again')
     assert again['by hand'] < 2e-6 and again['start'] == 9
