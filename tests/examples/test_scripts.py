@@ -199,6 +199,7 @@ def test_resume():
     ]
 
 
+@pytest.mark.slow
 def test_project(sides, tmp_path):
     """The commands of its README, on nncore and on us: the same lines, files and weights."""
     readme = (PROJECT / 'README.md').read_text().replace('\\\n', '')

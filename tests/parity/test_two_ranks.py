@@ -91,6 +91,7 @@ def test_order_of_samples_as_documented(sides, tmp_path):
         assert seen == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'prelude, where',
     [
@@ -109,6 +110,7 @@ def test_a_broken_engine_is_found(prelude, where, sides, tmp_path):
     assert words in '\n'.join(compare_runs(tmp_path / 'reference', tmp_path / 'ours'))
 
 
+@pytest.mark.slow
 def test_a_changed_file_of_the_second_rank_is_found(sides, tmp_path):
     assert [c for _, c in run_both(*sides, f'{PAIRS}/defaults.py', tmp_path / 'a')] == [0, 0]
     for pattern, edit in {
@@ -124,6 +126,7 @@ def test_a_changed_file_of_the_second_rank_is_found(sides, tmp_path):
         shutil.rmtree(tmp_path / 'b')
 
 
+@pytest.mark.slow
 def test_one_rank_that_fails_ends_the_other(sides, tmp_path):
     begun = time.monotonic()
     runs = run_both(*sides, f'{PAIRS}/_one_fails.py', tmp_path)

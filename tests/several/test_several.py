@@ -246,6 +246,7 @@ def test_the_example_on_two_devices(tmp_path):
     assert [row['accuracy'] for row in rows if row['mode'] == 'val'][-1] > 0.98
 
 
+@pytest.mark.slow
 def test_devices_against_the_launcher(tmp_path):
     """Told apart from what there is before any process waits for another."""
     script = tmp_path / 'script.py'
@@ -257,6 +258,7 @@ def test_devices_against_the_launcher(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_a_port_in_use(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text(DYING.format(here=str(HERE), rank='9', how='pass'))

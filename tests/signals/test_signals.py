@@ -296,6 +296,7 @@ def ranks(size, *args):
     return [start(HERE / 'apart.py', rank, size, *args, **env) for rank in range(size)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [2, 3])
 def test_processes_that_run_apart_stop_after_the_same_iteration(size):
     processes = ranks(size, 'random', 30)
@@ -320,6 +321,7 @@ def test_a_second_signal_ends_a_process_that_waits_for_another():
     finish(*processes)
 
 
+@pytest.mark.slow
 def test_where_one_process_is_gone_the_others_end():
     """The first at the end of an iteration; the second, which comes to none, after a while."""
     processes = ranks(3, 'gone', 0)
