@@ -18,7 +18,8 @@ from parity.compare import compare_runs
 from tiny import Net, Points, engine, stage
 from torch.utils.data import DataLoader
 
-from nncore_compat import CheckpointHook, Engine, Hook, _options, as_callback
+from nncore_compat import CheckpointHook, Engine, Hook, _options, _report, as_callback
+from nncore_compat._lightning import guest
 from nncore_compat.hooks.base import HOOK_NAMES
 
 # Makes every script of nncore train in a Trainer with Lightning's own settings.
@@ -259,6 +260,24 @@ def test_trainer_and_engine_are_put_back(tmp_path, monkeypatch):
     trainer = user(tmp_path, logger=False)
     trainer.fit(one.lightning_module)
     assert [call[0] for call in one.hooks['Log'].calls] == ['before_launch', 'after_launch']
+
+
+def test_all_is_put_back_where_the_precision_is_refused(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise ValueError('refused')
+
+    report = tmp_path / 'report.json'
+    monkeypatch.setenv(_options.REPORT, str(report))
+    monkeypatch.setattr(_report, '_launches', [])
+    monkeypatch.setattr(guest, 'take_over', refuse)
+    one = build(tmp_path)
+    trainer = user(tmp_path, logger=False, precision='bf16-mixed')
+    callbacks = list(trainer.callbacks)
+    with pytest.raises(ValueError, match='refused'):
+        trainer.fit(one.lightning_module)
+    assert trainer.callbacks == callbacks and not one._run.is_guest and one._clock is None
+    (launch,) = json.loads(report.read_text())['launches']
+    assert launch['error'] == 'ValueError: refused'
 
 
 def test_the_line_about_quirks(tmp_path, capfd):

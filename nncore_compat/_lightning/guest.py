@@ -71,16 +71,17 @@ class Guest(Callback):
         run.used = True
         run.trainer = trainer  # type: ignore[assignment]
         self._set(run, 'is_guest', True)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        # The engine's own Trainer still has those of its last launch.
+        others = [one for one in callbacks if not isinstance(one, Segment)]
+        # From here on it is told of what fails, and puts all back.
+        self._set(trainer, 'callbacks', [self, *others])
         self._account.enter_context(_report.recording(engine, split))
         run.module.begin()
         self._set(run, 'binding', strategy.binds_optimizer(trainer.strategy))
         self._agree_on_precision()
         for loop in (trainer.validate_loop, trainer.test_loop):
             self._set(loop, 'inference_mode', False)
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        # The engine's own Trainer still has those of its last launch.
-        others = [one for one in callbacks if not isinstance(one, Segment)]
-        self._set(trainer, 'callbacks', [self, *others])
         self._set(trainer.strategy, 'load_checkpoint', self._load)
         if not fitting:
             self._set(run.module, 'evaluating', True)
