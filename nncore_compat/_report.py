@@ -41,8 +41,8 @@ def recording(engine: Engine, eval: bool | str) -> Iterator[None]:
         engine: The engine that is launched.
         eval: What its `launch` was given.
     """
-    path = _options.reports_to()
-    if path is None or not is_main_process():
+    path = _path()
+    if path is None:
         yield
         return
     clock = engine._clock = Clock()
@@ -90,8 +90,8 @@ def noting_refusal(engine: Engine, eval: bool | str) -> Iterator[None]:
 
 
 def _note_refusal(engine: Engine, eval: bool | str, started: str, error: BaseException) -> None:
-    path = _options.reports_to()
-    if path is not None and is_main_process():
+    path = _path()
+    if path is not None:
         # Devices and loops have had no say yet.
         nothing = {'iterations': 0, 'seconds': 0.0, 'checkpoints': []}
         _launches.append({**_what(engine, eval, started, error), **nothing})
@@ -106,8 +106,8 @@ def taking_over(engine: Engine, eval: bool | str) -> Iterator[None]:
         engine: The engine that copies are to launch.
         eval: What its `launch` was given.
     """
-    path = _options.reports_to()
-    if path is None or not is_main_process():
+    path = _path()
+    if path is None:
         yield
         return
     started, before = _now(), _identity(path)
@@ -135,6 +135,12 @@ def go_on_from(launches: list[dict[str, Any]]) -> None:
         launches: What `so_far` returned there.
     """
     _launches[:] = launches
+
+
+def _path() -> str | None:
+    """Return the file to write, if a report was asked for and this process is the one to write."""
+    path = _options.reports_to()
+    return path if path is not None and is_main_process() else None
 
 
 def _identity(path: str) -> tuple[int, int] | None:
