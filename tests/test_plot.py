@@ -175,17 +175,22 @@ def overlap(one, other):
     )
 
 
-@pytest.mark.parametrize(
-    ('value', 'spread'), [(1e30, 0), (1e30, 1e-15), (-1e30, 1e-15), (3.0, 1e-12), (1e6, 1e-7)]
-)
-def test_labels_tell_near_values_apart(tmp_path, value, spread):
+def run_near(folder, value, spread):
+    """A run whose `acc` stays near a value."""
     count = iter(range(1000))
 
     def change(record):
         if 'acc' in record:
             record['acc'] = value * (1 + spread * (next(count) % 3))
 
-    run(tmp_path / 'run', change=change)
+    run(folder, change=change)
+
+
+@pytest.mark.parametrize(
+    ('value', 'spread'), [(1e30, 0), (1e30, 1e-15), (-1e30, 1e-15), (3.0, 1e-12), (1e6, 1e-7)]
+)
+def test_labels_tell_near_values_apart(tmp_path, value, spread):
+    run_near(tmp_path / 'run', value, spread)
     figure = picture(drawn(tmp_path / 'run', keys=['acc']))
     FigureCanvasAgg(figure).draw()
     (ax,) = figure.axes
@@ -221,13 +226,7 @@ def shown(drawing, folder):
     ('value', 'spread'), [(1e30, 0), (1e30, 1e-15), (-1e6, 1e-5), (123456.0, 2e-6), (0.0, 0)]
 )
 def test_labels_of_the_page_tell_near_values_apart(tmp_path, value, spread):
-    count = iter(range(1000))
-
-    def change(record):
-        if 'acc' in record:
-            record['acc'] = value * (1 + spread * (next(count) % 3))
-
-    run(tmp_path / 'run', change=change)
+    run_near(tmp_path / 'run', value, spread)
     (panel,) = shown(drawn(tmp_path / 'run', keys=['acc']), tmp_path)['all']
     rows = panel['rows']
     assert len(rows) == len(set(rows)) >= 3

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from parity.compare import compare_runs
-from parity.sides import PAIRS, SCRIPTS, Side, run_both, run_in_stock_loop
+from parity.sides import PAIRS, SCRIPTS, STOCK, Side, run_both
 
 
 def main():
@@ -34,7 +34,7 @@ def main():
         shutil.rmtree(out, ignore_errors=True)
         runs = run_both(*sides, name, out)
         if not args.self:
-            runs.append(run_in_stock_loop(sides[1], name, out))
+            runs.append((out / 'stock', sides[1].run(name, out / 'stock', env=STOCK)))
         found = []
         codes = [code for _, code in runs]
         for other, code in runs[1:]:

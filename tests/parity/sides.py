@@ -143,9 +143,3 @@ def run_both(reference, ours, script, folder, stock=False, **options):
         side.start(script, out, env=STOCK if stock and side is ours else None, **options)
     codes = [side.wait() for side in (reference, ours)]
     return list(zip(outs, codes, strict=True))
-
-
-def run_in_stock_loop(ours, script, folder, **options):
-    """Run a script on our side, in Lightning's own loop; return (output folder, exit status)."""
-    out = Path(folder) / 'stock'
-    return out, ours.run(script, out, env=STOCK, **options)
